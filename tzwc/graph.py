@@ -141,9 +141,14 @@ _EFFECTFUL = {
 }
 
 
-def _nodes_in(value: object) -> list[fx.Node]:
+def _nodes_in(value: Argument) -> list[fx.Node]:
     found: list[fx.Node] = []
-    fx.node.map_arg(value, lambda n: found.append(n))  # type: ignore[arg-type, return-value]
+
+    def note(node: fx.Node) -> fx.Node:
+        found.append(node)
+        return node
+
+    fx.node.map_arg(value, note)
     return found
 
 

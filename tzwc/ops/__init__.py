@@ -1,0 +1,1 @@
+"""Differentiable operators that rewritten graphs call."""
