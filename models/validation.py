@@ -1,0 +1,61 @@
+"""Checks shared by the declarations of :mod:`tzwc.models`; every failure names field, value and expectation."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from tzwc.errors import SpecError
+
+__all__ = ["closest", "fraction", "per_block", "positive_int", "positive_ints", "refuse", "require"]
+
+
+def refuse(field: str, value: object, expected: str) -> SpecError:
+    """The error for ``field`` having ``value`` where ``expected`` was expected."""
+    return SpecError(f"{field} = {value!r}: expected {expected}")
+
+
+def require(condition: bool, field: str, value: object, expected: str) -> None:
+    """Raise :class:`~tzwc.errors.SpecError` unless ``condition`` holds."""
+    if not condition:
+        raise refuse(field, value, expected)
+
+
+def closest(name: object, choices: Iterable[str]) -> str:
+    """``"one of a, b, c (did you mean 'a'?)"``, for messages about an unknown name."""
+    names = list(choices)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    return f"one of {', '.join(names)}" + (f" (did you mean {near[0]!r}?)" if near else "")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def positive_int(field: str, value: object, minimum: int = 1) -> int:
+    """``value`` if it is an int of at least ``minimum``."""
+    if not _is_int(value) or not isinstance(value, int) or value < minimum:
+        raise refuse(field, value, f"an integer of at least {minimum}")
+    return value
+
+
+def positive_ints(field: str, value: object, minimum: int = 1) -> tuple[int, ...]:
+    """``value`` as a non-empty tuple of ints of at least ``minimum``."""
+    if not isinstance(value, (tuple, list)) or not value:
+        raise refuse(field, value, f"a non-empty sequence of integers of at least {minimum}")
+    return tuple(positive_int(f"{field}[{i}]", item, minimum) for i, item in enumerate(value))
+
+
+def fraction(field: str, value: object) -> float:
+    """``value`` as a float in ``[0, 1)``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise refuse(field, value, "a number in [0, 1)")
+    return float(value)
+
+
+def per_block(values: tuple[float, ...]) -> tuple[float, ...]:
+    """The shortest tuple that means the same when its last value holds for all further blocks."""
+    end = len(values)
+    while end > 1 and values[end - 1] == values[end - 2]:
+        end -= 1
+    return values[:end]
