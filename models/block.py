@@ -149,7 +149,8 @@ class SFNEBlock(nn.Module):
         for n, skip in enumerate(skips, start=1):
             branches[f"skip{n}"] = repeat(skip, self._tile, n=self.channels // skip.shape[1])
         packed, _ = pack([branches[name] for name in self.concat], self._pack)
-        return self.dropout(F.gelu(self.standardise(self.bottleneck(packed))) + self.offset)  # type: ignore[no-any-return]
+        result: Tensor = self.dropout(F.gelu(self.standardise(self.bottleneck(packed))) + self.offset)
+        return result
 
     def _global_branches(self, x: Tensor, kernel: Tensor) -> dict[str, Tensor]:
         # One weight for the three global branches and for the unit that reads it.

@@ -22,7 +22,9 @@ EPS = 1e-5
 """Added to the variance inside the root of every standardisation."""
 
 
-def pointwise(dims: int, in_channels: int, out_channels: int, init: str = "default") -> nn.Conv1d | nn.Conv2d:
+def pointwise(
+    dims: int, in_channels: int, out_channels: int, init: str = "default", bias: float = 0.0
+) -> nn.Conv1d | nn.Conv2d:
     """A 1×1 convolution on ``dims`` grid axes.
 
     A convolution rather than an ``EinMix`` of the same pattern, ``b c … -> b o …``: on CPU it is as fast or faster,
@@ -31,8 +33,9 @@ def pointwise(dims: int, in_channels: int, out_channels: int, init: str = "defau
     Args:
         dims: 1 or 2.
         in_channels, out_channels: channels.
-        init: ``"relu"`` (Kaiming normal, ReLU gain, fan-in, bias 0), ``"linear"`` (Kaiming uniform, linear gain,
-            bias 0), or ``"default"`` (PyTorch's).
+        init: of the weight: ``"relu"`` (Kaiming normal, ReLU gain, fan-in), ``"linear"`` (Kaiming uniform, linear
+            gain), or ``"default"`` (PyTorch's, of the bias as well).
+        bias: initial bias, unless ``init`` is ``"default"``.
     """
     conv = (nn.Conv1d if dims == 1 else nn.Conv2d)(in_channels, out_channels, 1)
     if init != "default":
@@ -41,7 +44,7 @@ def pointwise(dims: int, in_channels: int, out_channels: int, init: str = "defau
         else:
             nn.init.kaiming_uniform_(conv.weight, nonlinearity="linear")
         assert conv.bias is not None
-        nn.init.zeros_(conv.bias)
+        nn.init.constant_(conv.bias, bias)
     return conv
 
 
@@ -92,7 +95,7 @@ class GroupedStandardisation(nn.Module):
 
 
 class RecursiveGatedUnit(nn.Module):
-    """RGU: ``W_y( gelu( IS( W_k z ⊙ W_q W_v z ) + p ) )``, every ``W`` a 1×1 with bias, ``p`` one map of the grid.
+    """RGU: ``W_y( gelu( IS( W_k z ⊙ W_q W_v z ) ) + p )``, every ``W`` a 1×1 with bias, ``p`` one map of the grid.
 
     Args:
         sizes: grid points along each axis.
@@ -110,5 +113,5 @@ class RecursiveGatedUnit(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """``z`` and the result: ``(b c …)``."""
         product: Tensor = self.key(z) * self.query(self.value(z))
-        result: Tensor = self.output(F.gelu(instance_standardise(product) + self.offset))
+        result: Tensor = self.output(F.gelu(instance_standardise(product)) + self.offset)
         return result

@@ -47,7 +47,8 @@ def slow_neural_loss(kernels: Sequence[Tensor], factors: Sequence[int], variant:
         here, behind = kernels[block].shape[1], kernels[block + 1].shape[1]
         if here * factor != behind:
             raise InvalidArgumentError(
-                f"factors[{block}] = {factor}: expected {behind} / {here}, the channels of kernels {block + 1} and {block}"
+                f"factors[{block}] = {factor}: expected {behind} / {here}, "
+                f"the channels of kernels {block + 1} and {block}"
             )
     loss = kernels[0].new_zeros(())
     if variant == "channel_sum":

@@ -54,9 +54,7 @@ class SineNetwork(nn.Module):
         # Not part of the state dict: the grid follows from the declaration.
         self.register_buffer("coordinates", coordinate_grid(sizes), persistent=False)
         self.filters = nn.ModuleList(self._filter(dims, hidden, layer, omega_0) for layer in range(layers + 1))
-        self.linears = nn.ModuleList(pointwise(dims, hidden, hidden, "linear") for _ in range(layers))
-        for linear in self.linears:
-            nn.init.ones_(linear.bias)
+        self.linears = nn.ModuleList(pointwise(dims, hidden, hidden, "linear", bias=1.0) for _ in range(layers))
         self.offset = nn.Parameter(torch.zeros(1, 1, *sizes))
         self.output = pointwise(dims, hidden, out_channels, "linear")
         with torch.no_grad():
@@ -107,9 +105,7 @@ class KernelGenerator(SineNetwork):
         self.pool = (nn.AdaptiveAvgPool1d if dims == 1 else nn.AdaptiveAvgPool2d)(kernel_size)
         self.reduce = pointwise(dims, channels, hidden)
         self.fc = pointwise(dims, hidden, hidden)
-        self.context = nn.ModuleList(pointwise(dims, hidden, hidden, "linear") for _ in range(layers))
-        for linear in self.context:
-            nn.init.ones_(linear.bias)
+        self.context = nn.ModuleList(pointwise(dims, hidden, hidden, "linear", bias=1.0) for _ in range(layers))
 
     def forward(self, source: Tensor) -> Tensor:
         """Kernels ``(channels 1 *kernel)`` from ``source`` ``(b channels …)``: the same for the whole batch."""
@@ -120,10 +116,11 @@ class KernelGenerator(SineNetwork):
         for layer, (linear, modulate) in enumerate(zip(self.linears, self.context, strict=True), start=1):
             hidden = self.filtered(layer) * linear(hidden) + self.offset
             hidden = s_renormalise(hidden) * modulate(context)
-        return rearrange(self.output(hidden), "1 c ... -> c 1 ...")
+        kernel: Tensor = self.output(hidden)
+        return rearrange(kernel, "1 c ... -> c 1 ...")
 
 
 def s_renormalise(hidden: Tensor) -> Tensor:
     """``α stopgrad(h) + β h / max(‖h‖₂, 1e-12)`` for ``h`` ``(1 c …)``, the norm over everything behind ``c``."""
-    norm = torch.linalg.vector_norm(hidden, dim=tuple(range(2, hidden.ndim)), keepdim=True).clamp_min(1e-12)
+    norm: Tensor = torch.linalg.vector_norm(hidden, dim=tuple(range(2, hidden.ndim)), keepdim=True).clamp_min(1e-12)
     return RENORM_ALPHA * hidden.detach() + RENORM_BETA * (hidden / norm)
