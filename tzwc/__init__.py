@@ -1,1 +1,1 @@
-"""tzwc: a compiler-style graph library for models whose weights are written by other networks."""
+"""tzwc."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,18 +30,25 @@ from tzwc.remarks import Location
 __all__ = [
     "alias_groups",
     "fake_mode_of",
+    "hint",
+    "infer",
     "insert_call",
     "is_mutating",
     "is_pure",
     "is_random",
     "location",
+    "may_alias",
     "mutated_arguments",
     "nbytes",
+    "remove_dead_code",
     "replace_node",
+    "target_name",
     "tensor_value",
 ]
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in \S+\n?\s*(?P<code>[^\n]*)')
+
+_TORCH = str(Path(torch.__file__).parent)
 
 
 def location(node: fx.Node) -> Location:
@@ -51,7 +59,8 @@ def location(node: fx.Node) -> Location:
     frames = list(_FRAME.finditer(node.meta.get("stack_trace") or ""))
     if not frames:
         return Location(module_path=path)
-    frame = frames[-1]
+    # The user's own line says more than the library function that it called.
+    frame = next((f for f in reversed(frames) if not f["file"].startswith(_TORCH)), frames[-1])
     return Location(path, frame["file"], int(frame["line"]), frame["code"].strip() or None)
 
 
@@ -152,8 +161,8 @@ def _nodes_in(value: Argument) -> list[fx.Node]:
     return found
 
 
-def _may_alias(node: fx.Node) -> list[fx.Node]:
-    """Arguments whose memory the result of ``node`` may share."""
+def may_alias(node: fx.Node) -> list[fx.Node]:
+    """The arguments whose memory the result of ``node`` may share."""
     if node.op != "call_function":
         return []
     target = node.target
@@ -183,7 +192,7 @@ def alias_groups(graph: fx.Graph) -> dict[fx.Node, int]:
         return node
 
     for node in graph.nodes:
-        for other in _may_alias(node):
+        for other in may_alias(node):
             parent[find(node)] = find(other)
     numbers: dict[fx.Node, int] = {}
     return {node: numbers.setdefault(find(node), len(numbers)) for node in graph.nodes}
@@ -274,3 +283,10 @@ def target_name(target: Target) -> str:
     module = getattr(target, "__module__", "")
     name = getattr(target, "__qualname__", repr(target))
     return f"{module}.{name}" if module and module != "builtins" else name
+
+
+def remove_dead_code(graph: fx.Graph) -> None:
+    """Remove calls without users and without effects; placeholders stay, since callers count on their order."""
+    for node in reversed(list(graph.nodes)):
+        if node.op in ("call_function", "get_attr") and not node.users and (node.op == "get_attr" or is_pure(node)):
+            graph.erase_node(node)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import fx
 
 from tzwc.errors import InvalidArgumentError, PassError
-from tzwc.graph import is_pure, location
+from tzwc.graph import location, remove_dead_code
 from tzwc.remarks import Remark, RemarkKind
 
 __all__ = ["Pass", "PassContext", "Stage", "run_pipeline"]
@@ -118,10 +118,3 @@ def run_pipeline(
         stages.append(Stage(step.name, snapshot(module.graph), tuple(context.remarks), seconds))
     module.recompile()
     return stages
-
-
-def remove_dead_code(graph: fx.Graph) -> None:
-    """Remove calls without users and without effects; placeholders stay, since callers count on their order."""
-    for node in reversed(list(graph.nodes)):
-        if node.op in ("call_function", "get_attr") and not node.users and (node.op == "get_attr" or is_pure(node)):
-            graph.erase_node(node)

@@ -1,0 +1,42 @@
+"""Find what follows from parameters, buffers and constants alone, and choose what of it to keep between calls.
+
+The pass changes no node. It writes its decision into the metadata, where the split reads it:
+
+``tzwc_binding``, ``tzwc_binding_reason``
+    ``"static"`` or ``"dynamic"``, and why.
+``tzwc_cached``
+    the :class:`tzwc.frontier.CachedValue` of a node whose value is kept.
+"""
+
+from __future__ import annotations
+
+from torch import fx
+
+from tzwc.binding_time import analyse
+from tzwc.frontier import choose_frontier
+from tzwc.pipeline import Pass, PassContext
+
+__all__ = ["HOIST_STATIC"]
+
+
+def _run(module: fx.GraphModule, context: PassContext) -> None:
+    graph = module.graph
+    bindings = analyse(graph, context.static_slots)
+    for node, binding in bindings.items():
+        node.meta["tzwc_binding"] = "static" if binding.static else "dynamic"
+        node.meta["tzwc_binding_reason"] = binding.reason
+        node.meta.pop("tzwc_cached", None)
+    for value in choose_frontier(graph, bindings, context.options.get("cache_bytes")):
+        value.node.meta["tzwc_cached"] = value
+        context.remark("applied", "keep", value.reason, [value.node], bytes=value.bytes, seconds=value.seconds)
+    for node, binding in bindings.items():
+        at_boundary = not binding.static and any(bindings[a].static for a in node.all_input_nodes)
+        if at_boundary and not binding.reason.startswith("depends on"):
+            context.remark("declined", "boundary", f"stays in every call: {binding.reason}", [node])
+
+
+HOIST_STATIC = Pass(
+    "hoist_static",
+    "Evaluate what does not depend on the input once, and keep what a minimum cut finds worth its bytes.",
+    _run,
+)

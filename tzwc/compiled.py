@@ -1,0 +1,288 @@
+"""``tzwc.compile``: a module that gives the answers of another one, faster."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from tzwc.capture import Capture, capture
+from tzwc.errors import CaptureError, InvalidArgumentError, TzwcError
+from tzwc.guards import ModuleGuard, transforms_active
+from tzwc.options import CompileOptions
+from tzwc.pipeline import Stage
+from tzwc.remarks import Remark
+from tzwc.specialisation import SlotsChanged, Specialisation
+from tzwc.verify import disagreement
+
+__all__ = ["CompiledModule"]
+
+# Leaves of the arguments that become constants of the graph, compared by value at every call.
+_CONSTANTS = (int, float, bool, str, bytes, complex, type(None), torch.dtype, torch.device, torch.Size)
+
+_REGISTRIES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+
+
+class CompiledModule(nn.Module):
+    """Gives the results of ``original``, from graphs that are captured, rewritten and lowered on demand.
+
+    The wrapper shares parameters, buffers and submodules with the original: ``state_dict``, ``to``, ``train``,
+    optimisers and attributes work on both at once and under the same names. Made by :func:`tzwc.compile`.
+
+    Attributes:
+        original: the module as it was given.
+        options: how it is compiled.
+        remarks: what was found out outside of any pass: fall-backs, and new captures with their reason.
+    """
+
+    original: nn.Module
+    options: CompileOptions
+    remarks: list[Remark]
+    _lock: threading.RLock
+    _bypassed: set[str]
+    _guard: ModuleGuard | None
+    _table: dict[tuple[Any, ...], Specialisation | None]
+    _families: dict[tuple[Any, ...], list[Specialisation]]
+
+    def __init__(self, original: nn.Module, options: CompileOptions) -> None:
+        super().__init__()
+        for registry in _REGISTRIES:
+            self.__dict__[registry] = original.__dict__[registry]
+        # Set past nn.Module, which would register the original as a submodule and prefix every name with it.
+        self.__dict__.update(original=original, options=options, remarks=[], _lock=threading.RLock(), _bypassed=set())
+        self._forget()
+
+    # --- the call ---------------------------------------------------------------------------------------------------
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """``original(*args, **kwargs)``, compiled; see :func:`tzwc.compile`."""
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        reason = transforms_active(leaves)
+        if reason is not None:
+            return self._run_original(reason, args, kwargs)
+        for _ in range(2):
+            runner = self._runner(leaves, spec, args, kwargs)
+            if runner is None:
+                return self.original(*args, **kwargs)
+            try:
+                return runner([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)])
+            except SlotsChanged:
+                self._start_again("a parameter or buffer has another shape, dtype, device or owner")
+        return self._run_original("parameters keep changing their layout between calls", args, kwargs)
+
+    def _run_original(self, reason: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        if reason not in self._bypassed:
+            self._bypassed.add(reason)
+            self._note("declined", "bypass", f"the module runs as it was: {reason}")
+        return self.original(*args, **kwargs)
+
+    def _runner(
+        self, leaves: list[Any], spec: pytree.TreeSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Specialisation | None:
+        """The specialisation for these arguments; ``None`` when the module must run as it was."""
+        guard = self._guard
+        if guard is None or not guard.holds():
+            self._start_again("" if guard is None else "modules, hooks or Python attributes have changed")
+            guard = self._guard
+            assert guard is not None
+        key = self._key(guard, leaves, spec)
+        if key is None:
+            self._note_once("an argument is neither a tensor nor a plain constant")
+            return None
+        try:
+            return self._table[key]
+        except KeyError:
+            with self._lock:
+                if key not in self._table:
+                    self._table[key] = self._find_or_build(key, leaves, args, kwargs)
+                return self._table[key]
+
+    def _key(self, guard: ModuleGuard, leaves: list[Any], spec: pytree.TreeSpec) -> tuple[Any, ...] | None:
+        grad = torch.is_grad_enabled()
+        described: list[Any] = []
+        for leaf in leaves:
+            if isinstance(leaf, torch.Tensor):
+                described.append((leaf.shape, leaf.dtype, leaf.device, grad and leaf.requires_grad, leaf.layout))
+            elif isinstance(leaf, _CONSTANTS):
+                described.append((type(leaf), leaf))
+            else:
+                return None
+        needs_gradients = bytes(p.requires_grad for p in self.original.parameters()) if grad else b""
+        return (_ambient(), guard.training_flags(), needs_gradients, spec, tuple(described))
+
+    # --- building ---------------------------------------------------------------------------------------------------
+
+    def _find_or_build(
+        self, key: tuple[Any, ...], leaves: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Specialisation | None:
+        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        family = (*key[:-1], tuple(_without_shape(leaf) for leaf in key[-1]))
+        for candidate in self._families.get(family, []):
+            if candidate.captured.accepts([t.shape for t in tensors]):
+                return candidate
+        if sum(map(len, self._families.values())) >= self.options.max_specialisations:
+            self._note_once(f"more than max_specialisations={self.options.max_specialisations} kinds of call")
+            return None
+        try:
+            built = self._build(tensors, args, kwargs)
+        except TzwcError as error:
+            self._note("declined", "capture", f"the module runs as it was: {error}")
+            return None
+        self._families.setdefault(family, []).append(built)
+        return built
+
+    def _build(self, tensors: Sequence[torch.Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Specialisation:
+        if any(t.layout != torch.strided or t.is_quantized for t in tensors):
+            raise CaptureError("an argument is sparse or quantised")
+        # Leaving inference mode keeps inference tensors out of the graph; gradients stay off as they are.
+        grad = torch.is_grad_enabled()
+        with torch.inference_mode(False), torch.set_grad_enabled(grad):
+            arguments = pytree.tree_map(_ordinary, (args, kwargs))
+            captured = capture(self.original, *arguments, dynamic=self.options.dynamic)
+            self._check(captured, *arguments)
+            varying = frozenset(slot.name for slot in captured.slots if grad and slot.fetch().requires_grad)
+            return Specialisation(captured, varying, self.options)
+
+    def _check(self, captured: Capture, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.options.verify:
+            problem = disagreement(self.original, captured, args, kwargs)
+            if problem is not None:
+                raise CaptureError(f"the captured graph disagrees with the module: {problem}")
+
+    def _start_again(self, reason: str) -> None:
+        with self._lock:
+            self._forget()
+            self.__dict__["_guard"] = ModuleGuard(self.original)
+            if reason:
+                self._note("note", "recapture", f"captured again: {reason}")
+
+    def _forget(self) -> None:
+        self.__dict__.update(_guard=None, _table={}, _families={})
+
+    # --- inspection -------------------------------------------------------------------------------------------------
+
+    @property
+    def specialisations(self) -> list[Specialisation]:
+        """Every graph that was made so far, in order."""
+        return [s for family in self._families.values() for s in family]
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The stages of the newest specialisation; empty before the first call."""
+        made = self.specialisations
+        return made[-1].stages if made else []
+
+    def stage(self, name: str) -> Stage:
+        """The stage called ``name`` of the newest specialisation.
+
+        Raises:
+            InvalidArgumentError: there is none of that name.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        names = [s.name for s in self.stages]
+        hint = f"choose one of {names}" if names else "call the module once before looking at its stages"
+        raise InvalidArgumentError(f"name={name!r}: no such stage; {hint}")
+
+    def invalidate(self) -> None:
+        """Forget every kept static value; the next call evaluates them again."""
+        for specialisation in self.specialisations:
+            specialisation.cache.invalidate()
+
+    def _note(self, kind: Any, rule: str, reason: str) -> None:
+        self.remarks.append(Remark("capture", kind, rule, reason))
+
+    def _note_once(self, reason: str) -> None:
+        if reason not in self._bypassed:
+            self._bypassed.add(reason)
+            self._note("declined", "capture", f"the module runs as it was: {reason}")
+
+    # --- being the original -----------------------------------------------------------------------------------------
+
+    @property
+    def training(self) -> bool:
+        """The original's training flag."""
+        return bool(self.original.training)
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        original = self.__dict__.get("original")
+        if original is not None:  # nn.Module's constructor sets the flag before there is an original
+            original.training = mode
+
+    def train(self, mode: bool = True) -> CompiledModule:
+        """Set the training flag of the original and of its submodules."""
+        self.original.train(mode)
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if "original" not in self.__dict__:
+                raise
+            return getattr(self.original, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "training" or name in self.__dict__ or "original" not in self.__dict__:
+            super().__setattr__(name, value)
+        else:
+            setattr(self.original, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self.original, name)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> CompiledModule:
+        self.original._apply(fn, recurse)
+        return self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The original's state dict, under the original's names."""
+        return self.original.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load into the original."""
+        return self.original.load_state_dict(state_dict, strict, assign)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModule:
+        duplicate = CompiledModule(copy.deepcopy(self.original, memo), self.options)
+        memo[id(self)] = duplicate
+        return duplicate
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CompiledModule, (self.original, self.options)
+
+    def extra_repr(self) -> str:
+        """Shown by ``repr``."""
+        return f"compiled by tzwc from {type(self.original).__name__}"
+
+
+def _ambient() -> tuple[Any, ...]:
+    """Everything outside of module and arguments that decides what an operator computes."""
+    return (
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        tuple(
+            (device, torch.get_autocast_dtype(device))
+            for device in ("cpu", "cuda")
+            if torch.is_autocast_enabled(device)
+        ),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_default_dtype(),
+        torch.get_float32_matmul_precision(),
+    )
+
+
+def _without_shape(described: tuple[Any, ...]) -> tuple[Any, ...]:
+    return described[1:] if isinstance(described[0], torch.Size) else described
+
+
+def _ordinary(leaf: Any) -> Any:
+    """An inference tensor as an ordinary one; anything else as it is."""
+    return leaf.clone() if isinstance(leaf, torch.Tensor) and leaf.is_inference() else leaf

@@ -1,0 +1,130 @@
+"""Cheap checks, made at every call, that a module is still the one that was captured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from operator import attrgetter, itemgetter
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+
+__all__ = ["ModuleGuard", "TensorLayout", "layout_of", "transforms_active"]
+
+_function_modes: Callable[[], list[Any]] = _get_current_function_mode_stack
+_training = attrgetter("training")
+
+# Entries of a module's __dict__ that are looked at by other means, or that forward does not read.
+_REGISTRIES = {"_parameters", "_buffers", "_modules"}
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+TensorLayout = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]
+
+
+def layout_of(tensor: torch.Tensor) -> TensorLayout:
+    """What compiled code assumes of a parameter or buffer: shape, strides, dtype, device."""
+    return (tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+
+
+class ModuleGuard:
+    """Remembers the structure and the Python attributes of a module tree.
+
+    Modules replaced, added or removed, hooks, changed classes (parametrizations change them), tied parameters that
+    were untied, and plain attributes (a dropout rate, a flag) are noticed. Tensors are not looked at here.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.modules: tuple[nn.Module, ...] = tuple(module.modules())
+        self._children = [m._modules for m in self.modules if m._modules]
+        self._child_ids = self._ids()
+        self._types = list(map(type, self.modules))
+        self._hooks: list[Any] = [getattr(m, name) for m in self.modules for name in _HOOKS]
+        self._attributes = [(m.__dict__, *_attribute_getter(m)) for m in self.modules]
+        self._containers = [
+            (value, value.copy())
+            for m in self.modules
+            for name, value in m.__dict__.items()
+            if isinstance(value, (list, dict, set)) and name not in _REGISTRIES
+        ]
+        self._ties = _ties(self.modules)
+
+    def training_flags(self) -> bytes:
+        """The training flag of every module, as a hashable value."""
+        return bytes(map(_training, self.modules))
+
+    def holds(self) -> bool:
+        """Whether nothing has changed since construction."""
+        try:
+            return (
+                self._ids() == self._child_ids
+                and list(map(type, self.modules)) == self._types
+                and not any(self._hooks)
+                and all(len(d) == n and get(d) == values for d, n, get, values in self._attributes)
+                and all(_same_entries(now, then) for now, then in self._containers)
+                and all(a.get(j) is b.get(k) for a, j, b, k in self._ties)
+            )
+        except (KeyError, RuntimeError, ValueError):
+            return False  # an attribute has gone, or is now something that cannot even be compared
+
+    def _ids(self) -> list[int]:
+        return list(map(id, chain.from_iterable(map(dict.values, self._children))))
+
+
+def _attribute_getter(module: nn.Module) -> tuple[int, Any, Any]:
+    names = [
+        name
+        for name, value in module.__dict__.items()
+        if name not in _REGISTRIES and name != "training" and not isinstance(value, (torch.Tensor, list, dict, set))
+    ]
+    getter = itemgetter(*names, "_parameters", "_buffers", "_modules")
+    return len(module.__dict__), getter, getter(module.__dict__)
+
+
+def _same_entries(now: Any, then: Any) -> bool:
+    if len(now) != len(then):
+        return False
+    if isinstance(now, dict):
+        return all(k in now and _same(now[k], v) for k, v in then.items())
+    if isinstance(now, list):
+        return all(map(_same, now, then))
+    return bool(now == then)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or isinstance(a, torch.Tensor) or (not isinstance(b, torch.Tensor) and bool(a == b))
+
+
+def _ties(modules: Sequence[nn.Module]) -> list[tuple[dict[str, Any], str, dict[str, Any], str]]:
+    """Pairs of registry entries that hold the same tensor: the graph reads one of them for both."""
+    first: dict[int, tuple[dict[str, Any], str]] = {}
+    ties: list[tuple[dict[str, Any], str, dict[str, Any], str]] = []
+    for module in modules:
+        registries: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for registry in registries:
+            for name, tensor in registry.items():
+                if id(tensor) in first:
+                    ties.append((*first[id(tensor)], registry, name))
+                elif tensor is not None:
+                    first[id(tensor)] = (registry, name)
+    return ties
+
+
+def transforms_active(leaves: Iterable[object]) -> str | None:
+    """Why the original module must run instead of compiled code; ``None`` when nothing stands against it."""
+    if torch.compiler.is_compiling():
+        return "inside another torch.compile or torch.export"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "under a torch.func transform"
+    if torch.utils._python_dispatch._get_current_dispatch_mode() is not None:
+        return "under a dispatch mode"
+    if any(not isinstance(mode, DeviceContext) for mode in _function_modes()):
+        return "under a function mode"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "under forward-mode differentiation"
+    for leaf in leaves:
+        if isinstance(leaf, torch.Tensor) and type(leaf) not in (torch.Tensor, nn.Parameter, nn.Buffer):
+            return f"an argument is a {type(leaf).__name__}"
+    return None

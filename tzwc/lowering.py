@@ -1,0 +1,59 @@
+"""Lower a graph with one of ``torch.compile``'s backends.
+
+The backends are called by the protocol that ``torch.compile`` itself uses (a graph module and example inputs give a
+callable), without Dynamo in front: the graph is whole and its assumptions are already guarded by the caller, so a
+second tracing and a second set of guards would only cost time (measured on 400 parameters: 47 s against 14 s for the
+first call, and 0.5 ms a call).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch._dynamo
+from torch import fx
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from tzwc.errors import InvalidArgumentError
+
+__all__ = ["Backend", "Lowered", "check_backend", "lower"]
+
+Backend = str | Callable[[fx.GraphModule, Sequence[Any]], Callable[..., Any]]
+Lowered = Callable[..., Sequence[Any]]
+
+
+def check_backend(backend: Backend) -> Backend:
+    """Return ``backend`` when it can be used.
+
+    Raises:
+        InvalidArgumentError: a name that ``torch.compile`` does not know, or something that is not callable.
+    """
+    if callable(backend):
+        return backend
+    known = sorted(torch._dynamo.list_backends(exclude_tags=()))
+    if backend not in known:
+        raise InvalidArgumentError(f"backend={backend!r} is not known to torch.compile; choose one of {known}")
+    return backend
+
+
+def lower(
+    module: fx.GraphModule, examples: Sequence[Any], backend: Backend, mode: FakeTensorMode | None = None
+) -> Lowered:
+    """Compile ``module`` for arguments like ``examples``.
+
+    Args:
+        module: takes and returns a flat sequence of tensors.
+        examples: tensors with the sizes to compile for; fake ones with symbolic sizes make one code for all sizes.
+        backend: a name known to ``torch.compile``, or a callable by its protocol.
+        mode: the fake-tensor mode of ``examples`` when they are fake.
+    """
+    if backend == "eager":
+        return module
+    compiler = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
+    if mode is None:
+        return compiler(module, list(examples))
+    with tracing(TracingContext(mode)):
+        return compiler(module, list(examples))

@@ -1,0 +1,69 @@
+"""The options of ``tzwc.compile``, validated in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from tzwc.cache import Check
+from tzwc.errors import InvalidArgumentError
+from tzwc.lowering import Backend, check_backend
+from tzwc.pipeline import Pass
+
+__all__ = ["CompileOptions", "ConvolutionChoice"]
+
+ConvolutionChoice = Literal["auto", "native", "fft"]
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """How ``tzwc.compile`` compiles.
+
+    Attributes:
+        passes: the pipeline, in order.
+        backend: what lowers the rewritten graph: a backend of ``torch.compile`` by name, or a callable.
+        dynamic: leave the batch size open in the captured graph. Code is made for the first ``static_sizes`` sizes
+            that are seen, and for all sizes at once after that.
+        static_sizes: see ``dynamic``.
+        cache_bytes: bound on the memory for kept static values of one specialisation; ``None`` for no bound.
+        check: how changes of parameters are noticed, see :class:`tzwc.cache.StaticCache`.
+        convolution: let the passes choose the algorithm (``auto``), or force one where it is legal.
+        verify: compare the captured graph with the module before its first answer is returned.
+        max_specialisations: graphs kept for one module; beyond it, the module runs as it was.
+
+    Raises:
+        InvalidArgumentError: on construction, for a value outside of these.
+    """
+
+    passes: Sequence[Pass] = field(default=())
+    backend: Backend = "inductor"
+    dynamic: bool = True
+    static_sizes: int = 2
+    cache_bytes: int | None = None
+    check: Check = "bytes"
+    convolution: ConvolutionChoice = "auto"
+    verify: bool = True
+    max_specialisations: int = 16
+
+    def __post_init__(self) -> None:
+        check_backend(self.backend)
+        _one_of("check", self.check, get_args(Check))
+        _one_of("convolution", self.convolution, get_args(ConvolutionChoice))
+        _at_least("static_sizes", self.static_sizes, 1)
+        _at_least("max_specialisations", self.max_specialisations, 1)
+        if self.cache_bytes is not None:
+            _at_least("cache_bytes", self.cache_bytes, 0)
+        for step in self.passes:
+            if not isinstance(step, Pass):
+                raise InvalidArgumentError(f"passes contains {step!r}; give tzwc.passes.Pass objects or their names")
+
+
+def _one_of(name: str, value: object, choices: Sequence[Any]) -> None:
+    if value not in choices:
+        raise InvalidArgumentError(f"{name}={value!r} is not one of {list(choices)}")
+
+
+def _at_least(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InvalidArgumentError(f"{name}={value!r} must be an integer of at least {least}")

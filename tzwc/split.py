@@ -1,0 +1,152 @@
+"""Split a graph into a static program, evaluated when a slot changes, and a residual graph, run at every call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from tzwc.frontier import CachedValue
+from tzwc.graph import alias_groups, remove_dead_code
+
+__all__ = ["Split", "StaticProgram", "split"]
+
+
+@dataclass(frozen=True)
+class StaticProgram:
+    """Evaluates kept values from slots, node by node in eager mode.
+
+    Eager, because its results are then bit for bit those of the module: sine networks with a large angular frequency
+    turn a differently rounded argument into a visibly different kernel.
+
+    Attributes:
+        values: what is kept, in graph order.
+        order: every node that any value needs, in execution order; placeholders excluded.
+        needs: for each value, the subset of ``order`` that computes it.
+    """
+
+    values: tuple[CachedValue, ...]
+    order: tuple[fx.Node, ...]
+    needs: tuple[frozenset[fx.Node], ...]
+
+    def evaluate(self, slots: dict[str, torch.Tensor], wanted: Sequence[int]) -> list[torch.Tensor]:
+        """Compute the values with the indices ``wanted`` from the tensors in ``slots``, by placeholder name.
+
+        A result never shares memory with a slot, so that writing to a parameter cannot change what was kept.
+        """
+        nodes = frozenset[fx.Node]().union(*(self.needs[i] for i in wanted))
+        results: dict[fx.Node, Any] = {}
+
+        def value_of(node: fx.Node) -> Any:
+            return slots[node.name] if node.op == "placeholder" else results[node]
+
+        for node in self.order:
+            if node in nodes:
+                args, kwargs = fx.node.map_arg((node.args, node.kwargs), value_of)
+                assert callable(node.target)
+                results[node] = node.target(*args, **kwargs)
+        memory = {t.untyped_storage().data_ptr() for t in slots.values()}
+        outputs: list[torch.Tensor] = []
+        for index in wanted:
+            tensor = results[self.values[index].node]
+            assert isinstance(tensor, torch.Tensor)
+            outputs.append(tensor.clone() if tensor.untyped_storage().data_ptr() in memory else tensor)
+        return outputs
+
+
+@dataclass(frozen=True)
+class Split:
+    """A graph in two parts.
+
+    Attributes:
+        program: the static part.
+        residual: takes slots, kept values and inputs, in that order, and returns the outputs of the whole.
+        slots: names of the slots that the residual still reads.
+    """
+
+    program: StaticProgram
+    residual: fx.GraphModule
+    slots: tuple[str, ...]
+
+
+def split(module: fx.GraphModule, slots: Sequence[str], inputs: Sequence[str]) -> Split:
+    """Split the graph of ``module`` at the nodes that carry ``tzwc_cached``.
+
+    Args:
+        slots, inputs: names of its placeholders.
+    """
+    values = tuple(n.meta["tzwc_cached"] for n in module.graph.nodes if "tzwc_cached" in n.meta)
+    program = _program(module.graph, values)
+    residual = _residual(module, values)
+    _protect_kept_values(residual.graph, {f"kept_{i}" for i in range(len(values))})
+    for name in slots:
+        placeholder = next(n for n in residual.graph.nodes if n.op == "placeholder" and n.name == name)
+        if not placeholder.users:
+            residual.graph.erase_node(placeholder)
+    names = [n.name for n in residual.graph.nodes if n.op == "placeholder"]
+    kept_slots = tuple(name for name in names if name in set(slots))
+    _order_placeholders(residual.graph, [*kept_slots, *(f"kept_{i}" for i in range(len(values))), *inputs])
+    residual.graph.lint()
+    residual.recompile()
+    return Split(program, residual, kept_slots)
+
+
+def _program(graph: fx.Graph, values: tuple[CachedValue, ...]) -> StaticProgram:
+    needs = []
+    for value in values:
+        cone: set[fx.Node] = set()
+        pending = [value.node]
+        while pending:
+            node = pending.pop()
+            if node.op != "placeholder" and node not in cone:
+                cone.add(node)
+                pending.extend(node.all_input_nodes)
+        needs.append(frozenset(cone))
+    everything = frozenset[fx.Node]().union(*needs)
+    return StaticProgram(values, tuple(n for n in graph.nodes if n in everything), tuple(needs))
+
+
+def _residual(module: fx.GraphModule, values: tuple[CachedValue, ...]) -> fx.GraphModule:
+    graph = fx.Graph()
+    mapping: dict[fx.Node, fx.Node] = {}
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            mapping[node] = graph.node_copy(node, lambda n: mapping[n])
+    for index, value in enumerate(values):
+        kept = graph.placeholder(f"kept_{index}")
+        kept.meta = {k: v for k, v in value.node.meta.items() if k != "tzwc_cached"}
+        mapping[value.node] = kept
+    for node in module.graph.nodes:
+        if node not in mapping:
+            mapping[node] = graph.node_copy(node, lambda n: mapping[n])
+    remove_dead_code(graph)
+    return fx.GraphModule(module, graph, "Residual")
+
+
+def _protect_kept_values(graph: fx.Graph, kept: set[str]) -> None:
+    """Return copies where an output may share memory with a kept value: the caller may write to what he gets."""
+    groups = alias_groups(graph)
+    protected = {groups[n] for n in graph.nodes if n.op == "placeholder" and n.name in kept}
+    output = next(n for n in reversed(graph.nodes) if n.op == "output")
+    copies: dict[fx.Node, fx.Node] = {}
+    for result in output.all_input_nodes:
+        if groups[result] in protected:
+            with graph.inserting_before(output):
+                copies[result] = graph.call_function(torch.ops.aten.clone.default, (result,))
+            copies[result].meta = dict(result.meta)
+    for result, copy in copies.items():
+        output.replace_input_with(result, copy)
+
+
+def _order_placeholders(graph: fx.Graph, names: Sequence[str]) -> None:
+    placeholders = {n.name: n for n in graph.nodes if n.op == "placeholder"}
+    anchor = next(iter(graph.nodes))
+    for name in names:
+        node = placeholders[name]
+        if node is anchor:
+            anchor = anchor.next
+        else:
+            anchor.prepend(node)
