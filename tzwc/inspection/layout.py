@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Block", "Bullets", "Heading", "Paragraph", "Table", "markdown", "plain", "rich_blocks"]
+__all__ = ["Block", "Bullets", "Facts", "Heading", "Paragraph", "Table", "markdown", "plain", "rich_blocks"]
 
 WIDTH = 100
 
@@ -34,6 +34,13 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """Short names with what holds for them."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Bullets:
     """Items, each with further lines of detail below it."""
 
@@ -49,7 +56,7 @@ class Table:
     numeric: frozenset[str] = frozenset()
 
 
-Block: TypeAlias = Heading | Paragraph | Bullets | Table
+Block: TypeAlias = Heading | Paragraph | Facts | Bullets | Table
 
 
 def plain(blocks: Iterable[Block]) -> str:
@@ -69,6 +76,10 @@ def _plain(block: Block) -> Iterator[str]:
             yield ("=" if block.level == 1 else "-") * min(len(block.text), WIDTH)
     elif isinstance(block, Paragraph):
         yield from _fill(block.text, "")
+    elif isinstance(block, Facts):
+        column = max((len(name) for name, _ in block.pairs), default=0) + 4
+        for name, text in block.pairs:
+            yield from _fill(text, f"  {name}".ljust(column), " " * column)
     elif isinstance(block, Bullets):
         for item, details in block.items:
             yield from _fill(item, "  - ", "    ")
@@ -119,6 +130,8 @@ def markdown(blocks: Iterable[Block]) -> str:
             parts.append(f"{'#' * block.level} {_escape(block.text)}")
         elif isinstance(block, Paragraph):
             parts.append(_escape(block.text))
+        elif isinstance(block, Facts):
+            parts.append("\n".join(f"- **{_escape(name)}**: {_escape(text)}" for name, text in block.pairs))
         elif isinstance(block, Bullets):
             lines = []
             for item, details in block.items:
@@ -151,6 +164,11 @@ def rich_blocks(blocks: Iterable[Block]) -> Iterator[RenderableType]:
             yield Text(f"\n{block.text}" if block.level > 1 else block.text, style=style)
         elif isinstance(block, Paragraph):
             yield Text(block.text)
+        elif isinstance(block, Facts):
+            facts = RichTable.grid(padding=(0, 2))
+            for name, text in block.pairs:
+                facts.add_row(Text(name, style="dim"), Text(text))
+            yield Padding(facts, (0, 0, 0, 2))
         elif isinstance(block, Bullets):
             for item, details in block.items:
                 yield Padding(Text(f"• {item}"), (0, 0, 0, 2))

@@ -22,65 +22,20 @@ from tzwc.errors import InvalidArgumentError
 
 __all__ = ["import_path", "qualified_name", "resolve_target"]
 
-_OPERATORS = frozenset(
-    [
-        "abs",
-        "add",
-        "and_",
-        "contains",
-        "eq",
-        "floordiv",
-        "ge",
-        "getitem",
-        "gt",
-        "index",
-        "inv",
-        "invert",
-        "is_",
-        "is_not",
-        "le",
-        "lshift",
-        "lt",
-        "matmul",
-        "mod",
-        "mul",
-        "ne",
-        "neg",
-        "not_",
-        "or_",
-        "pos",
-        "pow",
-        "rshift",
-        "sub",
-        "truediv",
-        "truth",
-        "xor",
-        "iadd",
-        "isub",
-        "imul",
-        "itruediv",
-    ]
-)
+_ARITHMETIC = """
+    abs add and_ contains eq floordiv ge getitem gt index inv invert is_ is_not le lshift lt matmul mod mul ne neg
+    not_ or_ pos pow rshift sub truediv truth xor iadd isub imul itruediv
+"""
+_OPERATORS = frozenset(_ARITHMETIC.split())
 _BUILTINS = {function.__name__: function for function in (abs, max, min, round, len)}
 _NAMESPACES = frozenset({"aten", "prims", "tzwc"})
 # Operators that touch files or the process rather than tensors.
 _REFUSED_OPERATORS = frozenset({"from_file"})
-_HIGHER_ORDER = frozenset(
-    [
-        "associative_scan",
-        "cond",
-        "invoke_subgraph",
-        "map",
-        "map_impl",
-        "scan",
-        "tag_activation_checkpoint",
-        "while_loop",
-        "wrap",
-        "wrap_activation_checkpoint",
-        "wrap_with_autocast",
-        "wrap_with_set_grad_enabled",
-    ]
-)
+_REGIONS = """
+    associative_scan cond invoke_subgraph map map_impl scan tag_activation_checkpoint while_loop wrap
+    wrap_activation_checkpoint wrap_with_autocast wrap_with_set_grad_enabled
+"""
+_HIGHER_ORDER = frozenset(_REGIONS.split())
 _FUNCTION_PACKAGE = "tzwc.ops"
 
 

@@ -1,0 +1,86 @@
+"""The report on a compiled model: what every pass changed, what it declined and why, what it cost and saved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from tzwc.inspection.layout import Block, markdown, plain, rich_blocks
+from tzwc.inspection.model import SpecialisationInfo
+from tzwc.inspection.sections import operations, report_blocks, specialisation_blocks
+from tzwc.pipeline import Stage
+from tzwc.remarks import Remark
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+
+__all__ = ["Report", "json_safe"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report, made from plain data; print it, show it with rich, or take it as Markdown or as a dictionary.
+
+    The printed forms are abbreviated, always with a count of what they leave out; :meth:`to_dict` is complete.
+
+    Attributes:
+        model: name of the model, usually its class.
+        specialisations: what was compiled, in order of first use.
+        remarks: what concerns the model as a whole.
+        notes: what the user could do to gain more, whatever the specialisation.
+        versions: versions and machine facts that the results depend on, by name.
+    """
+
+    model: str
+    specialisations: tuple[SpecialisationInfo, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    notes: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def blocks(self) -> list[Block]:
+        """The report as blocks of :mod:`tzwc.inspection.layout`."""
+        blocks = report_blocks(self.model, len(self.specialisations), self.remarks, self.notes, self.versions)
+        for info in self.specialisations:
+            blocks += specialisation_blocks(info)
+        return blocks
+
+    def __str__(self) -> str:
+        return plain(self.blocks())
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield from rich_blocks(self.blocks())
+
+    def to_markdown(self) -> str:
+        """The report as GitHub-flavoured Markdown."""
+        return markdown(self.blocks())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that the report knows, as JSON-safe data; graphs are given by their counts only."""
+        result: dict[str, Any] = json_safe(self)
+        return result
+
+
+def json_safe(value: object) -> Any:
+    """Records, mappings and sequences as plain data that ``json`` writes and every JSON reader accepts.
+
+    Stages become counts and remarks, since graphs have a form of their own (:func:`tzwc.inspection.stage_to_dict`).
+    Infinities and NaN, which JSON lacks, become text.
+    """
+    if isinstance(value, Stage):
+        return {
+            "name": value.name,
+            "seconds": json_safe(value.seconds),
+            "operations": operations(value),
+            "remarks": json_safe(value.remarks),
+        }
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: json_safe(getattr(value, item.name)) for item in fields(value) if item.name != "root"}
+    if isinstance(value, Mapping):
+        return {str(key): json_safe(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [json_safe(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
