@@ -1,0 +1,35 @@
+"""The passes, one rewrite a file, in the order in which ``tzwc.compile`` runs them.
+
+1. ``normalize``: few canonical forms for many spellings
+2. ``cse``: equal expressions once
+3. ``fuse_hyperzzw``: the operator of the library, recognised in any graph
+4. ``select_convolution``: native or FFT, for each convolution
+5. ``hoist_static``: last, so that the spectrum of a static kernel is static too
+"""
+
+from __future__ import annotations
+
+from tzwc.errors import InvalidArgumentError
+from tzwc.passes.cse import CSE
+from tzwc.passes.fuse_hyperzzw import FUSE_HYPERZZW
+from tzwc.passes.hoist_static import HOIST_STATIC
+from tzwc.passes.normalize import NORMALIZE
+from tzwc.passes.select_convolution import SELECT_CONVOLUTION
+from tzwc.pipeline import Pass
+
+__all__ = ["DEFAULT_PASSES", "Pass", "by_name"]
+
+DEFAULT_PASSES: tuple[Pass, ...] = (NORMALIZE, CSE, FUSE_HYPERZZW, SELECT_CONVOLUTION, HOIST_STATIC)
+"""The pipeline, in order."""
+
+
+def by_name(name: str) -> Pass:
+    """The pass called ``name``.
+
+    Raises:
+        InvalidArgumentError: there is none; the message lists them.
+    """
+    for known in DEFAULT_PASSES:
+        if known.name == name:
+            return known
+    raise InvalidArgumentError(f"passes: {name!r} is unknown; choose among {', '.join(p.name for p in DEFAULT_PASSES)}")

@@ -1,0 +1,108 @@
+"""One description for the many spellings of a convolution call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from tzwc.errors import InvalidArgumentError
+from tzwc.ops import normalize_padding
+from tzwc.passes.shapes import Size, known_int, shape_of
+from tzwc.patterns import call_arguments
+
+__all__ = ["CONVOLUTIONS", "Convolution", "read_convolution"]
+
+aten = torch.ops.aten
+
+CONVOLUTIONS = frozenset(
+    {
+        aten.conv1d.default,
+        aten.conv2d.default,
+        aten.conv3d.default,
+        aten.conv1d.padding,
+        aten.conv2d.padding,
+        aten.conv3d.padding,
+        aten.convolution.default,
+        aten._convolution.default,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution with zero padding, dilation 1, not transposed.
+
+    Attributes:
+        node: the call.
+        x: input, `(B, C, *S)`.
+        weight: `(O, C / groups, *K)`.
+        bias: `(O,)`, or ``None``.
+        stride: step along each axis.
+        padding: zeros before and after each axis.
+        groups: a number, or the node of a symbolic one.
+        group_count: its value, possibly symbolic.
+        kernel_size: taps along each axis.
+    """
+
+    node: fx.Node
+    x: fx.Node
+    weight: fx.Node
+    bias: fx.Node | None
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    groups: int | fx.Node
+    group_count: Size
+    kernel_size: tuple[int, ...]
+
+    @property
+    def axes(self) -> int:
+        return len(self.kernel_size)
+
+    @property
+    def is_depthwise(self) -> bool:
+        """One filter for each channel, none summed over channels."""
+        sizes = (shape_of(self.x)[1], shape_of(self.weight)[0], self.group_count)
+        return all(isinstance(s, int) for s in sizes) and len(set(sizes)) == 1
+
+
+def read_convolution(node: fx.Node) -> Convolution | str | None:
+    """Describe ``node``; a reason when it is a convolution of a kind not handled; ``None`` when it is not one."""
+    if node.target not in CONVOLUTIONS:
+        return None
+    call = call_arguments(node)
+    x, weight = call["input"], call["weight"]
+    kernel_size = shape_of(weight)[2:]
+    if len(shape_of(x)) != len(shape_of(weight)):
+        return "the input has no batch axis"
+    if any(not isinstance(k, int) for k in kernel_size):
+        return "the kernel's size is not known at capture"
+    if call.get("transposed"):
+        return "the convolution is transposed"
+    taps = tuple(int(k) for k in kernel_size)
+    dilation = _numbers(call["dilation"], len(taps))
+    stride = _numbers(call["stride"], len(taps))
+    if stride is None or dilation is None:
+        return "stride or dilation is not known at capture"
+    if any(d != 1 for d, k in zip(dilation, taps, strict=True) if k > 1):
+        return f"dilation {list(dilation)} is not 1"
+    padding = call["padding"] if isinstance(call["padding"], str) else _numbers(call["padding"], len(taps))
+    if padding is None:
+        return "padding is not known at capture"
+    try:
+        pairs = normalize_padding(padding, taps)
+    except InvalidArgumentError as error:
+        return str(error)
+    groups = call["groups"]
+    count = groups.meta["val"] if isinstance(groups, fx.Node) else groups
+    return Convolution(node, x, weight, call["bias"], stride, pairs, groups, count, taps)
+
+
+def _numbers(value: object, axes: int) -> tuple[int, ...] | None:
+    items = value if isinstance(value, Sequence) else [value]
+    numbers = [n for item in items if (n := known_int(item)) is not None]
+    if len(numbers) != len(items):
+        return None
+    return tuple(numbers * axes if len(numbers) == 1 else numbers)

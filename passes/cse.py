@@ -1,0 +1,56 @@
+"""Common subexpressions: equal calls on equal arguments are computed once.
+
+Two calls are one when their targets and all arguments agree exactly, they are pure, nothing writes to memory they may
+share, and at most one of them is handed to the caller (who could otherwise write to one and change the other).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import torch
+from torch import fx
+
+from tzwc.graph import is_pure
+from tzwc.pipeline import Pass, PassContext
+from tzwc.rules import AliasFacts
+
+__all__ = ["CSE"]
+
+# Their values are whatever was in memory.
+_UNDEFINED = {torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.new_empty, torch.ops.aten.empty_strided}
+
+
+def _key(value: object) -> Hashable:
+    """Equal for values that are exactly the same argument: ``1``, ``1.0`` and ``True`` differ, and so do ±0.0."""
+    if isinstance(value, fx.Node):
+        return ("node", value)
+    if isinstance(value, (list, tuple)):
+        return ("sequence", tuple(_key(item) for item in value))
+    if isinstance(value, dict):
+        return ("mapping", tuple((name, _key(item)) for name, item in sorted(value.items())))
+    if isinstance(value, slice):
+        return ("slice", _key(value.start), _key(value.stop), _key(value.step))
+    return (type(value), repr(value))
+
+
+def _run(module: fx.GraphModule, context: PassContext) -> None:
+    graph = module.graph
+    facts = AliasFacts(graph)
+    first: dict[Hashable, fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op not in ("call_function", "get_attr") or (node.op == "call_function" and not is_pure(node)):
+            continue
+        if isinstance(node.target, torch._ops.OpOverload) and node.target.overloadpacket in _UNDEFINED:
+            continue
+        if any(facts.is_written(n) for n in (node, *node.all_input_nodes)):
+            continue
+        other = first.setdefault((node.op, node.target, _key(node.args), _key(node.kwargs)), node)
+        if other is node or (facts.is_returned(node) and facts.is_returned(other)):
+            continue
+        node.replace_all_uses_with(other)
+        graph.erase_node(node)
+        context.remark("applied", "equal_calls", f"{node.name} computes what {other.name} does", (other, node))
+
+
+CSE = Pass("cse", "Compute equal expressions once.", _run)
