@@ -1,0 +1,62 @@
+# `make` or `make help` lists what there is. Everything runs in .venv, which the first target that needs it makes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_READY := $(VENV)/.ready-demo
+TEST_READY := $(VENV)/.ready-test
+
+# An environment that is active around make must not leak into the one below.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types unit format benchmark clean
+
+help:  ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(DEMO_READY)  ## Train the digits model, compile it, check it against eager and measure it
+	$(BIN)/tzwc demo
+
+test: lint types unit  ## Everything that must hold: ruff, mypy --strict, pytest
+
+lint: $(TEST_READY)  ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(TEST_READY)  ## mypy --strict on tzwc, tzwc.passes and tzwc.models
+	$(BIN)/mypy
+
+unit: $(TEST_READY)  ## pytest
+	$(BIN)/python -m pytest -q --durations=5
+
+format: $(TEST_READY)  ## Rewrite the sources as ruff wants them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(DEMO_READY)  ## The measurements that the README quotes
+	$(BIN)/python benchmarks/model.py
+
+clean:  ## Remove the environment, caches and written output
+	rm -rf $(VENV) out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The stamps are written last, so that an interrupted set-up is taken up again. An environment without a working pip, or
+# with a Python that is too old, is made anew.
+define set-up
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo 'tzwc needs Python 3.10 or newer, and $(PYTHON) is not: try make PYTHON=python3.11' >&2; exit 1; }
+	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo 'making $(VENV)' && $(PYTHON) -m venv --clear $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(1)]"
+endef
+
+$(DEMO_READY): pyproject.toml constraints.txt
+	$(call set-up,demo)
+	@touch $@
+
+$(TEST_READY): pyproject.toml constraints.txt
+	$(call set-up,demo$(comma)dev)
+	@touch $@ $(DEMO_READY)
+
+comma := ,
