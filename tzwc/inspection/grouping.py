@@ -13,10 +13,12 @@ from tzwc.inspection import quantities
 from tzwc.inspection.text import short_path
 from tzwc.remarks import Location, Remark, RemarkKind
 
-__all__ = ["RemarkGroup", "abbreviate", "group_remarks", "merge_similar"]
+__all__ = ["INDEX", "NUMBER", "RemarkGroup", "abbreviate", "group_remarks", "merge_similar"]
 
-_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])")
-_INDEX = re.compile(r"\d+")
+# A number that stands alone, or the one that torch.fx appends to a name (conv2d_7).
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)|(?<=[a-z0-9]_)\d+(?!\w)")
+INDEX = re.compile(r"\d+")
+_CODE = 60  # characters of a source line shown
 _ORDER: dict[RemarkKind, int] = {"applied": 0, "declined": 1, "note": 2}
 
 
@@ -50,9 +52,9 @@ class RemarkGroup:
         found = []
         for (file, line), locations in lines.items():
             modules = list(dict.fromkeys(where.module_path or "(root)" for where in locations))
-            paths = abbreviate([text for text, _ in merge_similar(modules, _INDEX)], 4)
-            code = f" | {locations[0].code}" if locations[0].code else ""
-            found.append(f"in {paths}" + (f", {short_path(file)}:{line}{code}" if file else ""))
+            paths = abbreviate([text for text, _ in merge_similar(modules, INDEX)], 4)
+            code = f" | {_shorten(locations[0].code)}" if locations[0].code else ""
+            found.append(f"{short_path(file)}:{line} in {paths}{code}" if file else f"in {paths}")
         return found
 
     def totals(self) -> str:
@@ -73,10 +75,10 @@ def group_remarks(remarks: Iterable[Remark]) -> list[RemarkGroup]:
     """Group by pass, kind, rule and sentence; rewrites first, then refusals, then notes, frequent ones first."""
     groups: dict[tuple[str, RemarkKind, str, str], list[Remark]] = {}
     for remark in remarks:
-        template = _NUMBER.sub("#", _reason(remark))
+        template = NUMBER.sub("#", _reason(remark))
         groups.setdefault((remark.pass_name, remark.kind, remark.rule, template), []).append(remark)
     result = [
-        RemarkGroup(name, kind, rule, merge_similar([_reason(r) for r in members], _NUMBER)[0][0], tuple(members))
+        RemarkGroup(name, kind, rule, merge_similar([_reason(r) for r in members], NUMBER)[0][0], tuple(members))
         for (name, kind, rule, _), members in groups.items()
     ]
     passes = list(dict.fromkeys(group.pass_name for group in result))
@@ -113,6 +115,10 @@ def _reason(remark: Remark) -> str:
     for name in sorted(names, key=len, reverse=True):
         text = re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w])", "…", text)
     return text
+
+
+def _shorten(code: str) -> str:
+    return code if len(code) <= _CODE else f"{code[: _CODE - 1]}…"
 
 
 def _range(values: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ A report is composed once from these blocks, so that no two forms of it can disa
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def _plain(block: Block) -> Iterator[str]:
         for item, details in block.items:
             yield from _fill(item, "  - ", "    ")
             for detail in details:
-                yield from _fill(detail, "      ")
+                yield from _fill(detail, "      ", "        ")
     else:
         yield from _plain_table(block)
 
@@ -147,9 +148,8 @@ def markdown(blocks: Iterable[Block]) -> str:
 
 
 def _escape(text: str) -> str:
-    for character in "\\`*_|<[":
-        text = text.replace(character, f"\\{character}")
-    return text
+    # An underscore within a word is no markup.
+    return re.sub(r"[\\`*|<\[]|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
 
 
 def rich_blocks(blocks: Iterable[Block]) -> Iterator[RenderableType]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tzwc.inspection.grouping import abbreviate, group_remarks
+from tzwc.inspection.grouping import INDEX, NUMBER, abbreviate, group_remarks, merge_similar
 from tzwc.inspection.layout import Block, Bullets, Facts, Heading, Paragraph, Table
 from tzwc.inspection.model import CachedValueInfo, SpecialisationInfo
 from tzwc.inspection.quantities import count, flops, seconds, size
@@ -16,7 +16,8 @@ __all__ = ["operations", "report_blocks", "specialisation_blocks"]
 
 _GROUPS = 8  # remark groups shown for each pass
 _PLACES = 3  # source lines shown for each group
-_VALUES = 12  # cached values shown
+_VALUES = 12  # rows of cached values shown
+_SLOTS = 6
 _ASSUMPTIONS = 5
 
 
@@ -138,34 +139,49 @@ def _remark_blocks(remarks: Sequence[Remark], level: int) -> list[Block]:
 
 
 def _cache_blocks(frontier: Sequence[CachedValueInfo]) -> list[Block]:
-    # The most valuable first; without estimates, the largest.
-    ordered = sorted(frontier, key=lambda value: (-(value.seconds_saved or 0.0), -value.nbytes))
-    rows = []
-    for value in ordered[:_VALUES]:
+    # Values made by the same line for sibling modules share a row.
+    places: dict[tuple[str, str | None, int | None], list[CachedValueInfo]] = {}
+    for value in frontier:
         where = value.location
-        place = f"{where.module_path or '(root)'}" + (f", {short_path(where.file)}:{where.line}" if where.file else "")
-        saves = "" if value.seconds_saved is None else seconds(value.seconds_saved)
-        rows.append((value.node, value.type, size(value.nbytes), saves, place))
+        places.setdefault((INDEX.sub("#", where.module_path), where.file, where.line), []).append(value)
+    # The most valuable first; without estimates, the largest.
+    groups = sorted(places.values(), key=lambda group: (-(_saved(group) or 0.0), -_bytes(group)))
     header = ("value", "type", "size", "saves", "where")
     blocks: list[Block] = [
         Heading("cached values", 3),
-        Table(header, tuple(rows), frozenset({"size", "saves"})),
+        Table(header, tuple(_cache_row(group) for group in groups[:_VALUES]), frozenset({"size", "saves"})),
     ]
-    if len(ordered) > _VALUES:
-        rest = ordered[_VALUES:]
+    rest = [value for group in groups[_VALUES:] for value in group]
+    if rest:
+        blocks.append(Paragraph(f"and {count(len(rest), 'more value')} of {size(_bytes(rest))} in total"))
+    slots = list(dict.fromkeys(slot for value in frontier for slot in value.slots))
+    if slots:
+        shown = abbreviate([text for text, _ in merge_similar(slots, INDEX)], _SLOTS)
         blocks.append(
-            Paragraph(f"and {count(len(rest), 'more value')} of {size(sum(value.nbytes for value in rest))} in total")
+            Paragraph(f"They are computed from {count(len(slots), 'slot')} and renewed when one changes: {shown}.")
         )
-    reasons: dict[str, list[CachedValueInfo]] = {}
-    for value in ordered:
-        if value.reason:
-            reasons.setdefault(value.reason, []).append(value)
-    items = []
-    for reason, values in list(reasons.items())[:_GROUPS]:
-        slots = list(dict.fromkeys(slot for value in values for slot in value.slots))
-        detail = (f"computed from {abbreviate(slots, 4)}",) if slots else ()
-        items.append((f"{abbreviate([value.node for value in values], 4)}: {reason}", detail))
-    return [*blocks, Bullets(tuple(items))] if items else blocks
+    return blocks
+
+
+def _cache_row(group: Sequence[CachedValueInfo]) -> tuple[str, ...]:
+    where = group[0].location
+    [(path, _)] = merge_similar([value.location.module_path for value in group], INDEX)
+    place = (path or "(root)") + (f", {short_path(where.file)}:{where.line}" if where.file else "")
+    name = (
+        group[0].node if len(group) == 1 else f"{len(group)} × {merge_similar([v.node for v in group], NUMBER)[0][0]}"
+    )
+    types = abbreviate([text for text, _ in merge_similar([value.type for value in group], NUMBER)], 1)
+    saved = _saved(group)
+    return name, types, size(_bytes(group)), "" if saved is None else seconds(saved), place
+
+
+def _bytes(values: Sequence[CachedValueInfo]) -> int:
+    return sum(value.nbytes for value in values)
+
+
+def _saved(values: Sequence[CachedValueInfo]) -> float | None:
+    known = [value.seconds_saved for value in values if value.seconds_saved is not None]
+    return sum(known) if known else None
 
 
 def _note_blocks(notes: Sequence[str], level: int) -> list[Block]:

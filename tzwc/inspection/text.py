@@ -82,8 +82,8 @@ def render_python(
 
 _LEGEND = [
     "A comment on its own line gives the module and the source line that the operations below it came from. A trailing",
-    "comment gives dtype and shape, whether the value is static (it does not depend on the inputs), and the pass that",
-    "made the operation.",
+    "comment gives dtype and shape; static, where the value does not depend on the inputs; kept, where it is stored",
+    "between calls; and the pass that made the operation.",
 ]
 
 
@@ -135,10 +135,8 @@ class _Writer:
             if not node.op.startswith("call"):
                 continue
             where = location(node)
-            if previous is None or where != previous:
-                if previous is not None and where.module_path != previous.module_path:
-                    lines.append("")
-                lines.append(f"    # {origin(where)}")
+            if where != previous:
+                lines += _header(where, previous)
                 previous = where
             if node.op == "call_module":
                 module = self.scope.external(str(node.target), root.get_submodule(node.target) if root else node.target)
@@ -214,11 +212,20 @@ def _trailing(node: fx.Node, *more: str) -> str:
     facts = [
         describe(value_of(node)),
         "static" if node.meta.get("tzwc_binding") == "static" else "",
+        "kept" if node.meta.get("tzwc_cached") else "",
         *more,
         f"by {made_by}" if made_by else "",
     ]
     text = _comment(", ".join(fact for fact in facts if fact))
     return f"  # {text}" if text else ""
+
+
+def _header(where: Location, previous: Location | None) -> list[str]:
+    """The comment above a group of nodes."""
+    if previous is not None and (where.file, where.line) == (previous.file, previous.line) and where.file is not None:
+        return [f"    # in {_comment(where.module_path or '(root)')}"]  # another module called from the same line
+    moved = previous is not None and where.module_path != previous.module_path
+    return [*([""] if moved else []), f"    # {origin(where)}"]
 
 
 def _statement(assigned: str, expression: Expression, comment: str) -> list[str]:
