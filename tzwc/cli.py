@@ -1,0 +1,171 @@
+"""The command line: ``tzwc demo``, ``tzwc compile`` and ``tzwc passes``.
+
+Exit codes: 0 for success, 1 when the work failed, 2 when the command was not understood. torch is imported by the
+commands that need it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from tzwc.terminal import error_line, output
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="tzwc",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 success, 1 the work failed, 2 the command was not understood.",
+)
+
+Backend = Annotated[str, typer.Option(help="A backend of torch.compile that lowers the rewritten graph.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Trace = Annotated[bool, typer.Option("--traceback", help="Show the full traceback of an error.")]
+
+
+def main() -> None:
+    """Run the command line; the console script."""
+    try:
+        app()
+    except BrokenPipeError:
+        _closed_pipe()
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _closed_pipe()
+
+
+def _closed_pipe() -> None:
+    """The reader has seen enough (``tzwc … | head``): say nothing, also not when Python flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
+
+
+@contextmanager
+def _reported(trace: bool) -> Iterator[None]:
+    """Turn exceptions into one line and an exit code."""
+    from tzwc.errors import InvalidArgumentError
+
+    try:
+        yield
+    except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+        raise
+    except KeyboardInterrupt:
+        error_line("interrupted")
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if trace:
+            raise
+        if isinstance(error, InvalidArgumentError):
+            error_line(str(error))
+            raise typer.Exit(2) from None
+        known = type(error).__module__.startswith("tzwc.")
+        error_line(str(error) if known else f"{type(error).__name__}: {error} (--traceback shows where)")
+        raise typer.Exit(1) from None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tzwc {version('tzwc')} (torch {version('torch')})")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Compile models whose weights are written by other networks."""
+
+
+@app.command()
+def passes(json_: Json = False) -> None:
+    """List the passes, in the order in which they run."""
+    from tzwc.passes import DEFAULT_PASSES
+
+    if json_:
+        typer.echo(json.dumps([{"name": p.name, "summary": p.summary} for p in DEFAULT_PASSES], indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("pass", style="bold", no_wrap=True)
+    table.add_column("what it does")
+    for position, step in enumerate(DEFAULT_PASSES, 1):
+        table.add_row(str(position), step.name, escape(step.summary))
+    output().print(table)
+
+
+@app.command(name="compile")
+def compile_(
+    target: Annotated[str, typer.Argument(metavar="PRESET_OR_MODULE:FACTORY", help="What to compile.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", "-i", metavar="SIZES[:DTYPE]", help="One input, such as 16x3x32x32; repeatable."),
+    ] = None,
+    dump: Annotated[Path | None, typer.Option(help="Write the graph after every pass to this folder.")] = None,
+    backend: Backend = "inductor",
+    dtype: Annotated[str, typer.Option(help="Element type of parameters and inputs.")] = "float32",
+    train: Annotated[bool, typer.Option("--train", help="Compile for training: forward and backward.")] = False,
+    chosen: Annotated[str | None, typer.Option("--passes", metavar="A,B,…", help="Only these passes.")] = None,
+    convolution: Annotated[str, typer.Option(help="auto, native or fft.")] = "auto",
+    json_: Json = False,
+    trace: Trace = False,
+) -> None:
+    """Compile a model, run it once and print the report.
+
+    The model is a preset (cifar10, smnist, digits…) or one of your own, as module:factory: the module is looked for in
+    the working directory too. Presets know their sizes; every other model needs one --input for each argument.
+    """
+    with _reported(trace):
+        from tzwc.compile_command import Request, run
+
+        names = None if chosen is None else [name.strip() for name in chosen.split(",") if name.strip()]
+        options: dict[str, Any] = {"backend": backend, "passes": names, "convolution": convolution}
+        outcome = run(Request(target, tuple(inputs or ()), dtype, train, dump, options))
+        if json_:
+            typer.echo(json.dumps(outcome.to_dict(), indent=2))
+        else:
+            outcome.show(output())
+        if not outcome.compiled:
+            error_line("the model could not be captured and runs as it was; the remarks say why")
+            raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 10,
+    seconds: Annotated[float | None, typer.Option(min=1, help="Train for this long at most.")] = None,
+    backend: Backend = "inductor",
+    threads: Annotated[int, typer.Option(min=1, help="Threads; these operators are small.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for the dumps.")] = Path("out/demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="A few steps and no C++ compiler: does it run?")] = False,
+    trace: Trace = False,
+) -> None:
+    """Train the digits model, compile it, check it against eager and measure it.
+
+    Needs no network: the 1,797 images of handwritten digits come with scikit-learn. Exits with 1 when the compiled
+    model does not give the results of the eager one.
+    """
+    with _reported(trace):
+        from tzwc.demo import Settings, run
+
+        settings = Settings(epochs, seconds, backend, threads, out)
+        if not run(settings.quickly() if quick else settings, output()):
+            raise typer.Exit(1)

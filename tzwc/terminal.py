@@ -1,0 +1,42 @@
+"""What the command line shows while it works: consoles, spinners and error messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+__all__ = ["error_line", "errors", "output", "working"]
+
+
+def output() -> Console:
+    """The console for results: standard output, as wide as wide tables need when it is not a terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=120)
+
+
+def errors() -> Console:
+    """The console for progress and error messages: standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+def error_line(message: str) -> None:
+    """Print ``error: message`` to standard error."""
+    errors().print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+
+
+@contextmanager
+def working(description: str) -> Iterator[None]:
+    """Show a spinner and the elapsed time while the block runs; where there is no terminal, a line before it."""
+    console = errors()
+    if not console.is_terminal:
+        console.print(f"{description} …")
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        progress.add_task(description, total=None)
+        yield
