@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +15,10 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from tzwc.capture import Capture, capture
+from tzwc.describe import specialisation_infos, versions
 from tzwc.errors import CaptureError, InvalidArgumentError, TzwcError
 from tzwc.guards import ModuleGuard, transforms_active
+from tzwc.inspection import Report, diff, dump
 from tzwc.options import CompileOptions
 from tzwc.pipeline import Stage
 from tzwc.remarks import Remark
@@ -143,10 +148,12 @@ class CompiledModule(nn.Module):
         grad = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.set_grad_enabled(grad):
             arguments = pytree.tree_map(_ordinary, (args, kwargs))
+            start = time.perf_counter()
             captured = capture(self.original, *arguments, dynamic=self.options.dynamic)
             self._check(captured, *arguments)
+            elapsed = time.perf_counter() - start
             varying = frozenset(slot.name for slot in captured.slots if grad and slot.fetch().requires_grad)
-            return Specialisation(captured, varying, self.options)
+            return Specialisation(captured, varying, self.options, grad=grad, capture_seconds=elapsed)
 
     def _check(self, captured: Capture, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.options.verify:
@@ -189,6 +196,29 @@ class CompiledModule(nn.Module):
         names = [s.name for s in self.stages]
         hint = f"choose one of {names}" if names else "call the module once before looking at its stages"
         raise InvalidArgumentError(f"name={name!r}: no such stage; {hint}")
+
+    def report(self) -> Report:
+        """What was captured, what every pass did and declined and why, and what is kept; print it or ask its forms."""
+        infos = specialisation_infos(self.specialisations)
+        name = type(self.original).__name__
+        notes = () if infos else ("Call the module once: it is captured by its first call.",)
+        return Report(name, infos, tuple(self.remarks), notes, versions())
+
+    def dump(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write the graph after every pass as Python, JSON and DOT, and the report, and return the paths written.
+
+        Raises:
+            InvalidArgumentError: ``directory`` cannot be written to.
+        """
+        return dump(directory, specialisation_infos(self.specialisations), report=self.report())
+
+    def diff(self, before: str, after: str) -> str:
+        """The nodes added, removed and replaced between two stages of the newest specialisation, as text.
+
+        Raises:
+            InvalidArgumentError: there is no stage of that name.
+        """
+        return diff(self.stage(before), self.stage(after))
 
     def invalidate(self) -> None:
         """Forget every kept static value; the next call evaluates them again."""
@@ -239,7 +269,7 @@ class CompiledModule(nn.Module):
         delattr(self.original, name)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> CompiledModule:
-        self.original._apply(fn, recurse)
+        self.original._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:

@@ -21,7 +21,7 @@ import torch
 from torch import fx
 
 from tzwc.binding_time import Binding
-from tzwc.cost import machine_of, seconds
+from tzwc.cost import flops, machine_of, seconds
 from tzwc.graph import nbytes, tensor_value
 
 __all__ = ["CachedValue", "choose_frontier"]
@@ -34,7 +34,9 @@ class CachedValue:
     Attributes:
         node: the node whose value is kept.
         bytes: its size.
-        seconds: estimated work avoided by keeping it (its own evaluation and that of what only it needs).
+        seconds: estimated time avoided at each call by keeping it: its own evaluation, and that of the static nodes
+            it is computed from, up to other kept values.
+        flops: floating-point operations behind ``seconds``.
         slots: the slots that it depends on: a change in one of them makes it stale.
         reason: why this value and not another one.
     """
@@ -42,6 +44,7 @@ class CachedValue:
     node: fx.Node
     bytes: int
     seconds: float
+    flops: float
     slots: frozenset[str]
     reason: str
 
@@ -148,4 +151,5 @@ def _describe(
         f"{len(cone)} operators ({saved * 1e6:.0f} µs) are replaced by reading "
         f"{nbytes(node)} bytes ({reading * 1e6:.0f} µs)"
     )
-    return CachedValue(node, nbytes(node), saved, bindings[node].slots, reason)
+    work = sum(flops(n) for n in cone)
+    return CachedValue(node, nbytes(node), saved, work, bindings[node].slots, reason)

@@ -9,12 +9,14 @@ first call, and 0.5 ms a call).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch._dynamo
 from torch import fx
 from torch._guards import TracingContext, tracing
+from torch._inductor import config as inductor_config
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tzwc.errors import InvalidArgumentError
@@ -53,7 +55,7 @@ def lower(
     if backend == "eager":
         return module
     compiler = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
-    if mode is None:
-        return compiler(module, list(examples))
-    with tracing(TracingContext(mode)):
+    context = tracing(TracingContext(mode)) if mode is not None else nullcontext()
+    # Inductor's own random numbers differ from eager's; with the same seed, dropout must drop the same elements.
+    with context, inductor_config.patch(fallback_random=True):
         return compiler(module, list(examples))

@@ -34,6 +34,8 @@ class Specialisation:
         captured: the module as a graph.
         varying: names of slots that must not be treated as constant (they receive gradients).
         options: of ``tzwc.compile``.
+        grad: whether gradients are recorded.
+        capture_seconds: wall time that the capture took.
 
     Attributes:
         stages: the graph after every pass.
@@ -41,10 +43,23 @@ class Specialisation:
         cache: the kept values.
         remarks: what lowering had to say.
         lowering_seconds: time spent in the backend so far.
+        calls: how often it ran.
     """
 
-    def __init__(self, captured: Capture, varying: frozenset[str], options: CompileOptions) -> None:
+    def __init__(
+        self,
+        captured: Capture,
+        varying: frozenset[str],
+        options: CompileOptions,
+        *,
+        grad: bool = False,
+        capture_seconds: float = 0.0,
+    ) -> None:
         self.captured = captured
+        self.varying = varying
+        self.grad = grad
+        self.capture_seconds = capture_seconds
+        self.calls = 0
         self._options = options
         self.remarks: list[Remark] = []
         self.lowering_seconds = 0.0
@@ -76,6 +91,7 @@ class Specialisation:
             raise SlotsChanged from error
         kept = self.cache.get([tensors[i] for i in self._static_positions])
         arguments = [*(tensors[i] for i in self._residual_positions), *kept, *inputs]
+        self.calls += 1
         outputs = self._code_for(inputs, arguments)(*arguments)
         return pytree.tree_unflatten(list(outputs), self.captured.out_spec)
 
