@@ -68,6 +68,7 @@ class Workload:
         padding: zeros before and after each axis.
         stride: step along each axis.
         kernel_is_static: the kernel's spectrum can be computed once for many calls.
+        pads_first: ``native`` pads in a step of its own, as :func:`tzwc.ops.direct_convolution` does.
     """
 
     device: str
@@ -80,6 +81,7 @@ class Workload:
     padding: tuple[tuple[int, int], ...]
     stride: tuple[int, ...]
     kernel_is_static: bool
+    pads_first: bool = False
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -103,13 +105,15 @@ def costs(work: Workload) -> dict[str, float]:
     )
     depthwise = fan_in == 1
     pads = any(any(pair) for pair in work.padding)
-    slow = depthwise and pads and max(work.kernel) > LONGEST_FAST_TAPS
+    long = depthwise and max(work.kernel) > LONGEST_FAST_TAPS
     rate = rates.direct if depthwise else rates.dense
-    result = {"native": rates.call + flops / (rates.padded_by_itself if slow else rate) + elements / rates.memory / 2}
-    if slow:
-        result["prepadded"] = 2 * rates.call + flops / rate + elements / rates.memory
-        if len(work.kernel) == 1:
-            result["channels_last"] = 4 * rates.call + flops / rates.channels_last + 1.5 * elements / rates.memory
+    prepadded = 2 * rates.call + flops / rate + elements / rates.memory
+    result = {"native": prepadded if work.pads_first else rates.call + flops / rate + elements / rates.memory / 2}
+    if long and pads and not work.pads_first and work.device == "cpu":
+        result["native"] = rates.call + flops / rates.padded_by_itself
+        result["prepadded"] = prepadded
+    if long and len(work.kernel) == 1 and work.device == "cpu":
+        result["channels_last"] = 4 * rates.call + flops / rates.channels_last + 1.5 * elements / rates.memory
     result["fft"] = _fft_cost(work, rates, fan_in)
     return result
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import fx
+from torch.fx.node import Target
 
 from tzwc.errors import InvalidArgumentError
 from tzwc.ops import normalize_padding
@@ -17,7 +18,7 @@ __all__ = ["CONVOLUTIONS", "Convolution", "read_convolution"]
 
 aten = torch.ops.aten
 
-CONVOLUTIONS = frozenset(
+CONVOLUTIONS: frozenset[Target] = frozenset(
     {
         aten.conv1d.default,
         aten.conv2d.default,

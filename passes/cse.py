@@ -21,6 +21,16 @@ __all__ = ["CSE"]
 _UNDEFINED = {torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.new_empty, torch.ops.aten.empty_strided}
 
 
+_COMMUTATIVE = {torch.ops.aten.mul.Tensor, torch.ops.aten.add.Tensor}
+
+
+def _call_key(node: fx.Node) -> Hashable:
+    arguments = [_key(a) for a in node.args]
+    if node.target in _COMMUTATIVE and not node.kwargs:  # exactly commutative in floating point as well
+        arguments.sort(key=str)
+    return (node.op, node.target, tuple(arguments), _key(node.kwargs))
+
+
 def _key(value: object) -> Hashable:
     """Equal for values that are exactly the same argument: ``1``, ``1.0`` and ``True`` differ, and so do ±0.0."""
     if isinstance(value, fx.Node):
@@ -45,7 +55,7 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
             continue
         if any(facts.is_written(n) for n in (node, *node.all_input_nodes)):
             continue
-        other = first.setdefault((node.op, node.target, _key(node.args), _key(node.kwargs)), node)
+        other = first.setdefault(_call_key(node), node)
         if other is node or (facts.is_returned(node) and facts.is_returned(other)):
             continue
         node.replace_all_uses_with(other)

@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.fx.node import Target
 
 from tzwc.graph import insert_call, tensor_value
 from tzwc.ops import hyperzzw_convolution, hyperzzw_dot, hyperzzw_gate
-from tzwc.passes.convolutions import read_convolution
+from tzwc.passes.convolutions import CONVOLUTIONS, read_convolution
 from tzwc.passes.merge_values import merge_values
 from tzwc.passes.peel import peel_taps, peel_values
 from tzwc.passes.reshapes import RESHAPE_RULES
@@ -103,6 +104,9 @@ class _PerSampleConvolution(Pattern):
 
     Reshapes that keep the spatial axes, zero padding of the values and reversal of the taps are looked through.
     """
+
+    def anchors(self) -> frozenset[Target]:
+        return CONVOLUTIONS
 
     def walk(self, value: object, state: State, miss: Miss) -> Iterator[State]:
         call = read_convolution(value) if isinstance(value, fx.Node) else None

@@ -14,6 +14,9 @@ from tzwc.rules import erase_if_dead
 
 __all__ = ["remove_in_place"]
 
+# They change the tensor's size or storage, not only its values.
+_METADATA = {"resize_", "resize_as_", "resize_as_sparse_", "set_"}
+
 
 def remove_in_place(graph: fx.Graph, context: PassContext) -> None:
     """Rewrite every in-place call whose target is fresh and of which no other view exists."""
@@ -23,7 +26,8 @@ def remove_in_place(graph: fx.Graph, context: PassContext) -> None:
             continue
         reason = _objection(node)
         if reason is not None:
-            context.remark("declined", "in_place", reason, (node,))
+            if node.args[0].op == "call_function":  # the update of a buffer is meant
+                context.remark("declined", "in_place", reason, (node,))
             continue
         target = node.args[0]
         assert isinstance(target, fx.Node)
@@ -49,7 +53,7 @@ def _functional(node: fx.Node) -> torch._ops.OpOverload | None:
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return None
     name = node.target._schema.name.partition("::")[2]
-    if node.target.namespace != "aten" or not name.endswith("_") or name.endswith("__"):
+    if node.target.namespace != "aten" or not name.endswith("_") or name.endswith("__") or name in _METADATA:
         return None
     if torch.Tag.nondeterministic_seeded in node.target.tags:
         return None

@@ -64,9 +64,9 @@ def _same_tensor(match: Match) -> str | None:
     return None if same else ""
 
 
-def _dropout_is_off(match: Match) -> str | None:
-    call = call_arguments(match.root)
-    return None if call["train"] is False or call["p"] == 0 else ""
+def _draws_nothing(dropout: fx.Node) -> bool:
+    call = call_arguments(dropout)
+    return call["train"] is False or call["p"] == 0
 
 
 def _rules(facts: AliasFacts) -> list[Rule]:
@@ -84,7 +84,12 @@ def _rules(facts: AliasFacts) -> list[Rule]:
     by_one = either(op(aten.mul.Tensor, any_("x"), one), op(aten.div.Tensor, any_("x"), one))
     return [
         identity("no_op", "op(x) -> x where nothing changes", transparent, _same_tensor),
-        identity("dropout", "dropout(x) -> x where nothing is dropped", dropout, _dropout_is_off),
+        identity(
+            "dropout",
+            "dropout(x) -> x where nothing is dropped",
+            dropout,
+            lambda m: None if _draws_nothing(m.root) else "",
+        ),
         identity("times_one", "mul(x, 1) -> x", by_one, fresh_copy_is_unseen),
         identity(
             "fresh_copy",
@@ -100,6 +105,10 @@ def _rules(facts: AliasFacts) -> list[Rule]:
 def _run(module: fx.GraphModule, context: PassContext) -> None:
     remove_in_place(module.graph, context)
     apply_rules(module.graph, _rules(AliasFacts(module.graph)), context)
+    for node in reversed(module.graph.nodes):
+        # Replaced above; dead-code elimination would keep it for the random numbers that it does not draw.
+        if node.target in _DROPOUTS and not node.users and _draws_nothing(node):
+            module.graph.erase_node(node)
 
 
 NORMALIZE = Pass("normalize", "Bring shapes, products and no-ops to canonical forms.", _run)

@@ -10,6 +10,7 @@ The option ``convolution`` overrides the prediction: ``"auto"`` (default), ``"na
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -129,6 +130,7 @@ def _per_sample(node: fx.Node, context: PassContext) -> None:
         padding=node.kwargs["padding"],  # type: ignore[arg-type]
         stride=(1,) * len(taps_shape[2:]),
         kernel_is_static=False,
+        pads_first=True,
     )
     chosen = _decide(node, work, context)
     if chosen == "channels_last":
@@ -160,6 +162,8 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
         call = read_convolution(node)
         if call is None and node.target is not hyperzzw_convolution:
             continue
+        if isinstance(call, Convolution) and math.prod(call.kernel_size) == 1:
+            continue  # a matrix product; there is nothing to choose
         reason = call if isinstance(call, str) else None
         if reason is None and any(facts.is_written(n) for n in (node, *node.all_input_nodes)):
             reason = "an argument or the result shares memory that the program writes to"

@@ -79,6 +79,10 @@ class Pattern:
     def walk(self, value: object, state: State, miss: Miss) -> Iterator[State]:
         raise NotImplementedError
 
+    def anchors(self) -> frozenset[Target] | None:
+        """The targets that a matching call can have; ``None`` when any could."""
+        return None
+
 
 @dataclass(frozen=True)
 class Any_(Pattern):
@@ -113,6 +117,10 @@ class Either(Pattern):
         for option in self.options:
             yield from option.walk(value, state, miss)
 
+    def anchors(self) -> frozenset[Target] | None:
+        found = [option.anchors() for option in self.options]
+        return None if None in found else frozenset(t for targets in found if targets for t in targets)
+
 
 @dataclass(frozen=True)
 class Op(Pattern):
@@ -121,6 +129,9 @@ class Op(Pattern):
     commutative: bool
     name: str
     any_rest: bool
+
+    def anchors(self) -> frozenset[Target] | None:
+        return frozenset((self.target,))
 
     def walk(self, value: object, state: State, miss: Miss) -> Iterator[State]:
         if not isinstance(value, fx.Node) or value.target is not self.target:

@@ -109,9 +109,14 @@ def apply_rules(graph: fx.Graph, rules: Sequence[Rule], context: PassContext) ->
     """
     total = 0
     said: set[tuple[str, str, str]] = set()
+    anchors = [(rule, rule.pattern.anchors()) for rule in rules]
+
+    def fitting(node: fx.Node) -> list[Rule]:
+        return [rule for rule, targets in anchors if targets is None or node.target in targets]
+
     for _ in range(len(graph.nodes) + 8):  # each sweep makes progress; the bound catches rules that undo each other
         facts = AliasFacts(graph)
-        changed = sum(_visit(node, graph, rules, context, facts, said) for node in list(graph.nodes))
+        changed = sum(_visit(node, graph, fitting(node), context, facts, said) for node in list(graph.nodes))
         total += changed
         if not changed:
             break
