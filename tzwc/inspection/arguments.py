@@ -112,6 +112,11 @@ def _complex(content: Any, nodes: Mapping[str, fx.Node]) -> complex:
     return complex(real, imaginary)
 
 
+def _three(content: Any, nodes: Mapping[str, fx.Node]) -> tuple[Any, Any, Any]:
+    start, stop, step = (decode(part, nodes) for part in content)
+    return start, stop, step
+
+
 def _torch_constant(kind: str) -> _Reader:
     def read(content: Any, _: Mapping[str, fx.Node]) -> Any:
         found = getattr(torch, str(content), None)
@@ -137,8 +142,8 @@ _READERS: dict[str, _Reader] = {
     "ellipsis": lambda _content, _: ...,
     "device": lambda content, _: torch.device(content),
     "symbol": _symbol,
-    "slice": lambda content, nodes: slice(*(decode(part, nodes) for part in content)),
-    "range": lambda content, nodes: range(*(decode(part, nodes) for part in content)),
+    "slice": lambda content, nodes: slice(*_three(content, nodes)),
+    "range": lambda content, nodes: range(*_three(content, nodes)),
     "tuple": lambda content, nodes: tuple(decode(item, nodes) for item in content),
     "dict": lambda content, nodes: {decode(key, nodes): decode(item, nodes) for key, item in content},
     **{kind: _torch_constant(kind) for kind in _KINDS},

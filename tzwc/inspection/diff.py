@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import fx
 
-from tzwc.graph import location, target_name
+from tzwc.graph import location
 from tzwc.inspection.expressions import Scope
 from tzwc.inspection.quantities import count
+from tzwc.inspection.targets import short_name
 from tzwc.inspection.text import origin
 from tzwc.inspection.values import describe, value_of
 from tzwc.pipeline import Stage
@@ -72,7 +73,7 @@ def _lines(graph: fx.Graph) -> dict[str, str]:
 
 
 def _operator_counts(a: fx.Graph, b: fx.Graph) -> Iterator[str]:
-    before, after = (Counter(target_name(n.target) for n in g.nodes if n.op.startswith("call")) for g in (a, b))
+    before, after = (Counter(short_name(n.target) for n in g.nodes if n.op.startswith("call")) for g in (a, b))
     changed = sorted(name for name in before | after if before[name] != after[name])
     if not changed:
         return

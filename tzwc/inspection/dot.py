@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 
 from torch import fx
 
-from tzwc.graph import location, target_name
+from tzwc.graph import location
 from tzwc.inspection.networks import uses
+from tzwc.inspection.targets import short_name
 from tzwc.inspection.text import origin
 from tzwc.inspection.values import describe, value_of
 from tzwc.pipeline import Stage
 
 __all__ = ["to_dot"]
 
-# Legible in black and white as well: static nodes are also rounded, nodes made by a pass have a thick border.
+# Legible in black and white as well: static nodes are also rounded, nodes made by a pass have a thick border, and kept
+# values a double one.
 _STATIC, _DYNAMIC, _INPUT, _MADE = "#cfe8cf", "#ffffff", "#e8e8e8", "#c05000"
 
 
@@ -76,7 +78,7 @@ def _cluster_lines(cluster: _Cluster, path: str, indent: str, slots: Mapping[str
 
 def _node(node: fx.Node, slots: Mapping[str, str]) -> str:
     made_by, binding = node.meta.get("tzwc_made_by"), node.meta.get("tzwc_binding")
-    call = target_name(node.target) if node.op.startswith("call") else node.op
+    call = short_name(node.target) if node.op.startswith("call") else node.op
     if node.op == "placeholder":
         call = "slot" if node.name in slots else "input"
     text = [slots.get(node.name, node.name), call, describe(value_of(node)), f"by {made_by}" if made_by else ""]
@@ -91,6 +93,8 @@ def _node(node: fx.Node, slots: Mapping[str, str]) -> str:
         attributes["style"] = "filled,rounded"
     if made_by:
         attributes |= {"color": _MADE, "penwidth": "2.5"}
+    if node.meta.get("tzwc_cached"):
+        attributes["peripheries"] = "2"  # kept between calls
     return f"{_quote(node.name)} [{', '.join(f'{key}={_quote(value)}' for key, value in attributes.items())}];"
 
 

@@ -1,7 +1,6 @@
 """Plain records that describe a compiled model: what reports and dumps are made from.
 
-They hold no tensors, so a report outlives the model it describes. The compiler fills them in; everything in
-``tzwc.inspection`` only reads them. Durations are seconds of wall time, sizes are bytes, work is floating-point
+The compiler fills them in; everything in ``tzwc.inspection`` only reads them. Durations are seconds of wall time, sizes are bytes, work is floating-point
 operations (a multiplication and an addition count as two).
 """
 

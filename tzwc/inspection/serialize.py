@@ -70,6 +70,7 @@ def _node_to_dict(node: fx.Node) -> dict[str, Any]:
         "kwargs": {key: encode(argument) for key, argument in node.kwargs.items()},
         "value": _value_to_data(value_of(node)),
         "location": {"module_path": where.module_path, "file": where.file, "line": where.line, "code": where.code},
+        "kept": bool(node.meta.get("tzwc_cached")),
         **{key: node.meta.get(meta) for key, meta in _METADATA.items()},
     }
 
@@ -82,7 +83,8 @@ def graph_from_dict(
 ) -> fx.Graph:
     """The graph that :func:`graph_to_dict` wrote. ``fx.GraphModule(graph.owning_module, graph)`` runs it.
 
-    The nodes carry their values in plain form (``tzwc_value``), not as fake tensors.
+    The nodes carry their values in plain form (``tzwc_value``), not as fake tensors, and of a kept value the fact only
+    (``tzwc_cached`` is ``True``).
 
     Args:
         constants: tensors for ``get_attr`` nodes that the file does not hold, by target.
@@ -170,6 +172,8 @@ def _restore_metadata(node: fx.Node, entry: Mapping[str, Any]) -> None:
     for key, meta in _METADATA.items():
         if entry.get(key) is not None:
             node.meta[meta] = str(entry[key])
+    if entry.get("kept"):
+        node.meta["tzwc_cached"] = True
     where = entry["location"]
     if where["module_path"]:
         node.meta["nn_module_stack"] = {"": (str(where["module_path"]), "")}

@@ -20,7 +20,7 @@ from torch.fx.node import Target
 
 from tzwc.errors import InvalidArgumentError
 
-__all__ = ["import_path", "qualified_name", "resolve_target"]
+__all__ = ["import_path", "qualified_name", "resolve_target", "short_name"]
 
 _ARITHMETIC = """
     abs add and_ contains eq floordiv ge getitem gt index inv invert is_ is_not le lshift lt matmul mod mul ne neg
@@ -55,6 +55,11 @@ def qualified_name(target: Target) -> str:
         return ".".join(path)
     module = getattr(target, "__module__", None) or type(target).__module__
     return f"{module}.{getattr(target, '__qualname__', type(target).__qualname__)}"
+
+
+def short_name(target: Target) -> str:
+    """The name that people use: ``aten.mul.Tensor``, ``operator.getitem``."""
+    return qualified_name(target).removeprefix("torch.ops.")
 
 
 def import_path(function: Callable[..., Any]) -> tuple[str, str] | None:
