@@ -1,7 +1,7 @@
 """Plain records that describe a compiled model: what reports and dumps are made from.
 
-The compiler fills them in; everything in ``tzwc.inspection`` only reads them. Durations are seconds of wall time, sizes are bytes, work is floating-point
-operations (a multiplication and an addition count as two).
+The compiler fills them in; everything in ``tzwc.inspection`` only reads them. Durations are seconds of wall time, sizes
+are bytes, work is floating-point operations (a multiplication and an addition count as two).
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._sympy.printers import PythonPrinter
 
 from tzwc.graph import location
 from tzwc.inspection.expressions import Expression, Scope, identifier
@@ -188,6 +187,8 @@ class _Symbols:
                     self.sources.setdefault(str(size), f"{names[node]}.shape[{axis}]")
 
     def expression(self, value: torch.SymInt | torch.SymFloat | torch.SymBool) -> str:
+        from torch.utils._sympy.printers import PythonPrinter  # loads SymPy, and is hardly ever needed
+
         expr = value.node.expr
         self.used |= {str(symbol) for symbol in expr.free_symbols}
         return f"({PythonPrinter().doprint(expr)})"
