@@ -29,8 +29,8 @@ class Rates:
         direct: FLOP/s of a depthwise convolution on its fast path.
         padded_by_itself: FLOP/s of one that left it.
         dense: FLOP/s of a convolution that sums over channels.
-        channels_last: FLOP/s of a depthwise convolution in channels-last layout.
-        fft: FLOP/s of real transforms, counted as `2.5 n log2 n`.
+        channels_last: FLOP/s of a depthwise convolution in channels-last layout, for one axis and for two.
+        fft: FLOP/s of real transforms, counted as `2.5 n log2 n`, over one axis and over more.
         memory: elements/s of an elementwise pass.
         complex_product: FLOP/s of a batched complex matrix product.
         call: seconds for one operator call.
@@ -39,15 +39,15 @@ class Rates:
     direct: float
     padded_by_itself: float
     dense: float
-    channels_last: float
-    fft: float
+    channels_last: tuple[float, float]
+    fft: tuple[float, float]
     memory: float
     complex_product: float
     call: float
 
 
-_CPU = Rates(55e9, 2.5e9, 60e9, 110e9, 30e9, 1.2e9, 15e9, 10e-6)
-_CUDA = Rates(2e12, 2e12, 20e12, 2e12, 1e12, 2e11, 2e12, 5e-6)
+_CPU = Rates(60e9, 2.5e9, 60e9, (110e9, 200e9), (30e9, 13e9), 1.2e9, 15e9, 10e-6)
+_CUDA = Rates(2e12, 2e12, 20e12, (2e12, 2e12), (1e12, 1e12), 2e11, 2e12, 5e-6)
 
 
 def rates_for(device: str) -> Rates:
@@ -96,7 +96,7 @@ class Workload:
 
 
 def costs(work: Workload) -> dict[str, float]:
-    """Predicted seconds by candidate: ``native``, ``prepadded``, ``channels_last`` (1-D only) and ``fft``."""
+    """Predicted seconds by candidate: ``native``, ``prepadded``, ``channels_last`` and ``fft``, where they apply."""
     rates = rates_for(work.device)
     fan_in = work.in_channels // work.groups
     flops = 2.0 * work.batch * work.out_channels * fan_in * math.prod(work.kernel) * math.prod(work.out)
@@ -112,8 +112,9 @@ def costs(work: Workload) -> dict[str, float]:
     if long and pads and not work.pads_first and work.device == "cpu":
         result["native"] = rates.call + flops / rates.padded_by_itself
         result["prepadded"] = prepadded
-    if long and len(work.kernel) == 1 and work.device == "cpu":
-        result["channels_last"] = 4 * rates.call + flops / rates.channels_last + 1.5 * elements / rates.memory
+    axes = len(work.kernel)
+    if long and axes < 3 and work.device == "cpu":
+        result["channels_last"] = 4 * rates.call + flops / rates.channels_last[axes - 1] + 1.5 * elements / rates.memory
     result["fft"] = _fft_cost(work, rates, fan_in)
     return result
 
@@ -124,7 +125,7 @@ def _fft_cost(work: Workload, rates: Rates, fan_in: int) -> float:
     one = 2.5 * n * max(math.log2(n), 1.0)
     inputs, outputs = work.batch * work.in_channels, work.batch * work.out_channels
     kernels = 0 if work.kernel_is_static else work.out_channels * fan_in
-    transforms = (inputs + outputs + kernels) * one / rates.fft
+    transforms = (inputs + outputs + kernels) * one / rates.fft[len(size) > 1]
     product = (
         8.0 * outputs * fan_in * (n // 2) / rates.complex_product if fan_in > 1 else outputs * n / rates.memory / 2
     )

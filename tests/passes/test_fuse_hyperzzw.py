@@ -246,7 +246,7 @@ CONVOLUTION_MISSES = {
         "groups; one for each of the",
     ),
     "scaled product": (
-        lambda k, z, v: F.conv1d(_rows(v), _taps(z * 0.5), padding="same", groups=_groups(v)),
+        lambda k, z, v: F.conv1d(_rows(v + k), _taps(z * 0.5), padding="same", groups=_groups(v)),
         "a tensor times a scalar",
     ),
     "values of other samples": (

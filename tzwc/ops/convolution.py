@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tzwc.errors import InvalidArgumentError
+from tzwc.ops.transforms import irfftn, rfftn
 
 __all__ = [
     "Padding",
@@ -123,8 +124,7 @@ def kernel_spectrum(kernel: Tensor, size: Sequence[int], *, reverse: bool = True
     taps = kernel.float() if kernel.dtype in _NARROW else kernel
     if reverse:
         taps = taps.flip(axes)
-    spectrum: Tensor = torch.fft.rfftn(taps, s=tuple(size), dim=axes)
-    return spectrum
+    return rfftn(taps, size)
 
 
 def fft_convolution(
@@ -170,9 +170,9 @@ def fft_convolution(
         ):
             raise InvalidArgumentError(f"size[{axis}]={n} wraps around; use fft_size({length}, {taps}, {pad})")
     values = x.float() if x.dtype in _NARROW else x
-    transform = torch.fft.rfftn(values, s=tuple(size), dim=axes)
+    transform = rfftn(values, size)
     product = transform * spectrum if groups is None else _grouped_product(transform, spectrum, groups, len(size))
-    full: Tensor = torch.fft.irfftn(product, s=tuple(size), dim=axes)
+    full = irfftn(product, size)
     for axis, length, taps, pad, step in zip(
         axes, lengths, kernel_size, padding, stride or (1,) * len(size), strict=True
     ):

@@ -1,0 +1,173 @@
+"""Canonical forms: what disappears, what is kept, and that no value or gradient changes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pass_testing import assert_unchanged, capture_function, code, remarks
+
+K, X = torch.randn(4, 5, dtype=torch.float64), torch.randn(3, 4, 5, dtype=torch.float64)
+
+REMOVED = {
+    "dropout with p=0": lambda k, x: F.dropout(x * k, 0.0, training=True) + 1,
+    "dropout in evaluation": lambda k, x: F.dropout(x * k, 0.5, training=False) + 1,
+    "feature dropout": lambda k, x: F.dropout1d(x * k, 0.0) + 1,
+    "times one": lambda k, x: (x * k) * 1.0 + 1,
+    "divided by one": lambda k, x: (x * k) / 1 + 1,
+    "same dtype": lambda k, x: (x * k).to(torch.float64).double() + 1,
+    "expand to the same": lambda k, x: (x * k).expand(-1, 4, 5) + 1,
+    "contiguous": lambda k, x: (x * k).contiguous() + 1,
+    "identity permutation": lambda k, x: (x * k).permute(0, 1, 2) + 1,
+    "there and back": lambda k, x: (x * k).mT.mT + 1,
+    "reshape there and back": lambda k, x: (x * k).reshape(-1, 20).view(-1, 4, 5) + 1,
+    "squeeze and unsqueeze": lambda k, x: (x * k).unsqueeze(1).squeeze(1) + 1,
+    "whole slice": lambda k, x: (x * k)[:, :, 0:] + 1,
+    "axes of size 1 moved and back": lambda k, x: (x * k)[None].transpose(0, 1).reshape(-1, 4, 5) + 1,
+}
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_what_does_nothing_disappears(name):
+    program = capture_function(REMOVED[name], [K], X)
+    program.run("normalize")
+    assert {n for n in program.counts() if "sym_size" not in n and "_assert" not in n} == {
+        "aten.mul.Tensor",
+        "aten.add.Tensor",
+    }
+    assert_unchanged(program)
+    assert_unchanged(program, torch.randn(5, 4, 5, dtype=torch.float64))
+
+
+KEPT = {
+    "times one, a copy for the caller": (lambda _, x: x * 1.0, "aten.mul.Tensor"),
+    "times one, other dtype": (lambda k, x: (x > 0) * 1 + k.long(), "aten.mul.Tensor"),
+    "plus zero turns -0.0 into 0.0": (lambda k, x: (x * k + 0.0) * 2, "aten.add.Tensor"),
+    "detach stops gradients": (lambda k, x: (x * k).detach() + x, "aten.detach.default"),
+    "dropout that drops": (lambda k, x: F.dropout(x * k, 0.5), "aten.dropout.default"),
+    "clone": (lambda _, x: x.clone(), "aten.clone.default"),
+    "permutation of equal sizes": (lambda _, x: (x @ x.mT).mT + 1, "aten.permute.default"),
+    "slice from the second": (lambda _, x: x[:, 1:] * 2, "aten.slice.Tensor"),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_does_something_stays(name):
+    function, target = KEPT[name]
+    program = capture_function(function, [K], X)
+    program.run("normalize")
+    assert program.counts()[target]
+    if "drops" not in name:
+        assert_unchanged(program)
+
+
+IN_PLACE = {
+    "relu_": lambda k, x: torch.relu_(x * k) + x,
+    "chain": lambda k, x: (x * k).mul_(2.0).add_(x).sigmoid_(),
+    "read again afterwards": lambda k, x: _read_again(k, x),
+    "masked_fill_": lambda k, x: (x * k).masked_fill_(x > 0, 2.0),
+}
+
+
+def _read_again(k, x):
+    y = x * k
+    before = y + 1
+    y.add_(k)
+    return before + y
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_in_place_on_a_fresh_temporary_becomes_functional(name):
+    program = capture_function(IN_PLACE[name], [K], X)
+    stages = program.run("normalize")
+    assert remarks(stages, "applied", "in_place")
+    assert not any(target.split(".")[1].endswith("_") for target in program.counts() if target.startswith("aten"))
+    assert_unchanged(program)
+
+
+def _view_before(k, x):
+    y = x * k
+    row = y[0]
+    y.add_(1)
+    return row + y
+
+
+def _part(k, x):
+    y = x * k
+    y[:, 0].add_(1)
+    return y
+
+
+@pytest.mark.parametrize("function", [_view_before, _part])
+def test_in_place_with_other_views_is_left_with_a_reason(function):
+    program = capture_function(function, [K], X)
+    stages = program.run("normalize", "cse", "fuse_hyperzzw")
+    assert "shares memory" in remarks(stages, "declined", "in_place")[0].reason
+    assert_unchanged(program)
+
+
+EINSUMS = st.sampled_from(
+    ["bij,bjk->bik", "bij,bkj->bik", "bji,bjk->bki", "ij,jk->ki", "bij,jk->bik", "bij,bij->b", "i,j->ij",
+     "bij,bjk->bk", "bii,bik->bik", "...ij,...jk->...ik", "bij,bjk", "bhij,bhkj->bhik", "bihj,bkhj->bhik"]
+)  # fmt: skip
+
+
+@settings(max_examples=26, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(EINSUMS, st.integers(1, 3), st.booleans())
+def test_einsum_keeps_its_meaning(equation, size, swapped):
+    sizes = {"b": 3, "h": 2, "i": size, "j": 2, "k": size if "bii" in equation else 4}
+    left, right = equation.replace("...", "b").split("->")[0].split(",")
+    if swapped:
+        terms, _, out = equation.partition("->")
+        equation = ",".join(reversed(terms.split(","))) + ("->" + out if out else "")
+        left, right = right, left
+    tensors = [torch.randn([sizes[c] for c in term], dtype=torch.float64) for term in (left, right)]
+    program = capture_function(lambda a, b: torch.einsum(equation, a + 0, b + 0), tensors)
+    program.run("normalize")
+    counts = program.counts()
+    assert bool(counts["aten.matmul.default"]) != bool(counts["aten.einsum.default"])
+    assert_unchanged(program)
+
+
+def test_einsum_that_broadcasts_is_left():
+    program = capture_function(
+        lambda k, x: torch.einsum("bij,bjk->bik", k[None], x), [torch.randn(5, 4, dtype=torch.float64)], X
+    )
+    stages = program.run("normalize")
+    assert "broadcasts" in remarks(stages, "declined", "einsum")[0].reason
+    assert_unchanged(program)
+
+
+STEPS = {
+    "transpose": lambda x, _: x.transpose(-1, -2),
+    "flat": lambda x, _: x.flatten(1),
+    "fold": lambda x, _: x.reshape(x.shape[0], -1, 2),
+    "view": lambda x, _: x.contiguous().view(x.shape[0], 2, -1),
+    "sin": lambda x, _: torch.sin(x),
+    "relu_": lambda x, _: torch.relu_(x * 2),
+    "scale": lambda x, k: x * k.sum(),
+    "one": lambda x, _: x * 1.0,
+    "gram": lambda x, _: torch.einsum("bij,bkj->bik", *(2 * [x.reshape(x.shape[0], 4, -1)])) / 20,
+    "extra axis": lambda x, _: x.unsqueeze(1).transpose(1, 2).squeeze(2) if x.dim() == 3 else x.unsqueeze(-1),
+    "drop": lambda x, _: F.dropout(x, 0.0),
+    "residual": lambda x, _: x + x.clone().mul_(0.5),
+}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.sampled_from(sorted(STEPS)), min_size=2, max_size=7))
+def test_random_programs_are_unchanged_and_passes_idempotent(names):
+    def function(k, x):
+        for name in names:
+            x = STEPS[name](x, k)
+        return x
+
+    torch.manual_seed(len(names))
+    program = capture_function(function, [K], X)
+    program.run("normalize", "cse", "fuse_hyperzzw", "select_convolution")
+    assert_unchanged(program)
+    before = code(program.module)
+    program.run("normalize", "cse", "fuse_hyperzzw", "select_convolution")
+    assert code(program.module) == before
