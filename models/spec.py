@@ -99,7 +99,8 @@ class TerminatorSpec:
     """A Terminator network: blocks of slow-fast neural encoding (SFNE) on a 1-D or 2-D grid, and a linear head.
 
     The defaults are the released CIFAR-10 configuration. Lists are accepted for tuples. A value given per block may be
-    shorter than the number of blocks: its last entry then holds for the rest.
+    shorter than the number of blocks: its last entry then holds for the rest. It may be longer, too, so that overriding
+    ``factors`` alone makes a network of fewer blocks.
 
     Attributes:
         axes: names of the grid axes, ``"h w"`` or ``"l"``; their number decides between 2-D and 1-D layers.
@@ -236,7 +237,7 @@ class TerminatorSpec:
             expected = f"a divisor of the {channels} channels that block {block} gives"
             require(channels % self.groups == 0, "groups", self.groups, expected)
         given = self.dropout if isinstance(self.dropout, (tuple, list)) else (self.dropout,)
-        require(0 < len(given) <= self.blocks, "dropout", self.dropout, f"one number, or 1 to {self.blocks} of them")
+        require(len(given) > 0, "dropout", self.dropout, "a number or a non-empty sequence of them")
         values = per_block(tuple(fraction("dropout", value) for value in given))
         self._set("dropout", values[0] if len(values) == 1 else values)
 
@@ -249,8 +250,6 @@ class TerminatorSpec:
                 net = SlowNetSpec(**known_fields(SlowNetSpec, net, field.name))
                 self._set(field.name, net)
             require(isinstance(net, SlowNetSpec), field.name, net, "a SlowNetSpec or a mapping of its fields")
-            given = 1 if isinstance(net.layers, int) else len(net.layers)
-            require(given <= self.blocks, f"{field.name}.layers", net.layers, f"at most {self.blocks}, one a block")
 
     def _check_branches(self) -> None:
         require(isinstance(self.local, (tuple, list)), "local", self.local, "a sequence of LocalSpec")
