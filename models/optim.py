@@ -7,7 +7,7 @@ Source: the released training code of arXiv 2401.17948.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor
@@ -21,8 +21,9 @@ __all__ = ["Kar2", "Kar3"]
 class _SignMoments(Optimizer):
     """The update for any number of moments; ``betas`` of every group has one entry a moment."""
 
+    moments: ClassVar[int]
+
     def __init__(self, params: ParamsT, lr: float, betas: tuple[float, ...]) -> None:
-        self._moments = len(betas)
         super().__init__(params, {"lr": lr, "betas": betas})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -31,8 +32,8 @@ class _SignMoments(Optimizer):
         betas = param_group.get("betas", self.defaults["betas"])
         if not lr >= 0:
             raise InvalidArgumentError(f"lr = {lr!r}: expected a number of at least 0")
-        if not isinstance(betas, (tuple, list)) or len(betas) != self._moments:
-            raise InvalidArgumentError(f"betas = {betas!r}: expected a tuple of length {self._moments}")
+        if not isinstance(betas, (tuple, list)) or len(betas) != self.moments:
+            raise InvalidArgumentError(f"betas = {betas!r}: expected a tuple of length {self.moments}")
         for beta in betas:
             if not 0 <= beta < 1:
                 raise InvalidArgumentError(f"betas = {betas!r}: expected numbers in [0, 1)")
@@ -95,6 +96,8 @@ class Kar2(_SignMoments):
         InvalidArgumentError: a hyper-parameter is out of range.
     """
 
+    moments = 1
+
     def __init__(self, params: ParamsT, lr: float = 1e-3, betas: tuple[float] = (0.9,)) -> None:
         super().__init__(params, lr, betas)
 
@@ -111,6 +114,8 @@ class Kar3(_SignMoments):
     Raises:
         InvalidArgumentError: a hyper-parameter is out of range.
     """
+
+    moments = 2
 
     def __init__(self, params: ParamsT, lr: float = 1.215e-3, betas: tuple[float, float] = (0.5, 0.95)) -> None:
         super().__init__(params, lr, betas)
