@@ -11,7 +11,7 @@ from torch.fx.node import Target
 
 from tzwc.errors import InvalidArgumentError
 from tzwc.ops import normalize_padding
-from tzwc.passes.shapes import Size, known_int, shape_of
+from tzwc.passes.shapes import Size, known_int, same_size, shape_of
 from tzwc.patterns import call_arguments
 
 __all__ = ["CONVOLUTIONS", "Convolution", "read_convolution"]
@@ -65,8 +65,8 @@ class Convolution:
     @property
     def is_depthwise(self) -> bool:
         """One filter for each channel, none summed over channels."""
-        sizes = (shape_of(self.x)[1], shape_of(self.weight)[0], self.group_count)
-        return all(isinstance(s, int) for s in sizes) and len(set(sizes)) == 1
+        channels, filters = shape_of(self.x)[1], shape_of(self.weight)[0]
+        return same_size(channels, filters) and same_size(channels, self.group_count)
 
 
 def read_convolution(node: fx.Node) -> Convolution | str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Collection, Sequence
+from itertools import combinations
 from typing import Any
 
 from torch import fx
@@ -46,7 +47,7 @@ def _merge_one(
     graph: fx.Graph, targets: Collection[Callable[..., Any]], context: PassContext, said: set[fx.Node]
 ) -> bool:
     calls = [node for node in graph.nodes if node.op == "call_function" and node.target in targets]
-    if len(calls) < 2:
+    if not any(_same_call(a, b) for a, b in combinations(calls, 2)):
         return False
     above = Ancestors(graph)
     facts = AliasFacts(graph)

@@ -100,7 +100,7 @@ def _plain(call: Convolution, static: set[fx.Node], context: PassContext) -> fx.
         return insert_call(graph, direct_convolution, arguments, common | layout, like=node, made_by=made_by)
     weight, groups = call.weight, call.groups
     if call.is_depthwise:
-        shape = [shape_of(weight)[0], *call.kernel_size]
+        shape = (-1, *call.kernel_size)
         weight = insert_call(graph, aten.reshape.default, (weight, shape), like=node, made_by=_MADE_BY)
     spectrum = insert_call(graph, kernel_spectrum, (weight, work.size), like=node, made_by=_MADE_BY)
     common |= {"kernel_size": call.kernel_size, "size": work.size}

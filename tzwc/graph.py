@@ -200,8 +200,8 @@ def alias_groups(graph: fx.Graph) -> dict[fx.Node, int]:
 
 def fake_mode_of(graph: fx.Graph) -> FakeTensorMode | None:
     """The fake-tensor mode behind the ``val`` of the graph's nodes; ``None`` when no node has a tensor."""
-    values = [v for node in graph.nodes if (v := tensor_value(node)) is not None]
-    mode = detect_fake_mode(values[:1])
+    value = next((v for node in graph.nodes if (v := tensor_value(node)) is not None), None)
+    mode = detect_fake_mode([value])
     return mode if isinstance(mode, FakeTensorMode) else None
 
 

@@ -57,7 +57,7 @@ def tensors(lengths, kernel, groups, fan_in, multiplier, seed, dtype=torch.float
     return [t.to(dtype).requires_grad_() for t in (x, weight, bias)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(problems())
 def test_fft_agrees_with_torch(problem):
     lengths, kernel, padding, stride, groups, *rest = problem

@@ -156,7 +156,7 @@ STEPS = {
 }
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=18, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(sorted(STEPS)), min_size=2, max_size=7))
 def test_random_programs_are_unchanged_and_passes_idempotent(names):
     def function(k, x):

@@ -116,6 +116,19 @@ def test_values_with_one_product_share_one_spectrum(axes, padding):
     assert program.evaluate(_double(5, 2, *shape))[0].shape == (5, *shape)
 
 
+def test_one_kernel_a_sample_that_is_no_product():
+    def function(k, x):
+        taps = torch.tanh(x + k)
+        rows = x.reshape(1, -1, 12)
+        return F.conv1d(rows, taps.reshape(-1, 1, 12), padding=6, groups=rows.shape[1]).view(x.shape[0], 2, -1)
+
+    program = capture_function(function, [_double(1, 2, 12)], _double(3, 2, 12))
+    program.run("normalize", "cse", "fuse_hyperzzw", "select_convolution", convolution="fft")
+    assert program.counts()[FFT] == 1
+    _assert_close(program, 4 * 200.0)
+    assert program.evaluate(_double(5, 2, 12))[0].shape == (5, 2, 13)
+
+
 def test_a_full_context_convolution_is_transformed():
     def function(k, x):
         return operators.convolution(x, k, torch.tanh(x))
