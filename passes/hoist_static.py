@@ -14,6 +14,7 @@ from torch import fx
 
 from tzwc.binding_time import analyse
 from tzwc.frontier import choose_frontier
+from tzwc.graph import remove_dead_code
 from tzwc.pipeline import Pass, PassContext
 
 __all__ = ["HOIST_STATIC"]
@@ -21,6 +22,7 @@ __all__ = ["HOIST_STATIC"]
 
 def _run(module: fx.GraphModule, context: PassContext) -> None:
     graph = module.graph
+    remove_dead_code(graph)  # what nobody reads must not look like repeated work
     bindings = analyse(graph, context.static_slots)
     for node, binding in bindings.items():
         node.meta["tzwc_binding"] = "static" if binding.static else "dynamic"

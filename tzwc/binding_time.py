@@ -52,6 +52,8 @@ def _classify(
     static_slots: Mapping[str, str] | frozenset[str],
     writer: fx.Node | None,
 ) -> Binding:
+    if is_random(node):
+        return Binding(False, "draws random numbers")
     if writer is not None:
         return Binding(False, f"{target_name(writer.target)} writes to its memory")
     if node.op == "placeholder":
@@ -60,8 +62,6 @@ def _classify(
         return Binding(False, "input, or a parameter that receives gradients")
     if node.op != "call_function":
         return Binding(False, f"{node.op} is not a call")
-    if is_random(node):
-        return Binding(False, "draws random numbers")
     if is_mutating(node):
         return Binding(False, "writes to memory")
     if not is_pure(node):

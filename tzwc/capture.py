@@ -106,6 +106,7 @@ def capture(
     _refuse_written_inputs(graph_module.graph, inputs)
     graph_module.graph.lint()
     graph_module.recompile()
+    _release_real_tensors(graph_module.graph)
     assert program.call_spec.out_spec is not None
     return Capture(graph_module, slots, inputs, program.call_spec.out_spec)
 
@@ -129,6 +130,16 @@ def _export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dy
             raise CaptureError(f"torch.export: {type(error).__name__}: {reason[0] if reason else ''}") from error
 
 
+def _release_real_tensors(graph: fx.Graph) -> None:
+    """Drop the fake-tensor mode's weak references to parameters, which would forbid ``torch.utils.swap_tensors``."""
+    mode = fake_mode_of(graph)
+    if mode is not None:
+        converter = mode.fake_tensor_converter
+        converter.meta_converter.tensor_memo.clear()
+        converter.meta_converter.describer.lookup_tensor.clear()
+        converter.constant_storage_mapping.clear()
+
+
 def _dynamic_batch(leaf: object) -> dict[int, Any] | None:
     if isinstance(leaf, torch.Tensor) and leaf.ndim > 0 and leaf.shape[0] > 1:
         return {0: Dim.AUTO}
@@ -139,11 +150,6 @@ def _dynamic_batch(leaf: object) -> dict[int, Any] | None:
 
 
 def _refuse_unfaithful(module: nn.Module) -> None:
-    for path, child in module.named_modules():
-        if child._forward_hooks or child._forward_pre_hooks or child._backward_hooks or child._backward_pre_hooks:
-            raise CaptureError(f"module {path or '(root)'!r} has hooks, whose side effects a graph cannot replay")
-        if isinstance(child, torch.jit.ScriptModule):
-            raise CaptureError(f"module {path or '(root)'!r} is TorchScript")
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if isinstance(tensor, (nn.UninitializedParameter, nn.UninitializedBuffer)):
             raise CaptureError(f"{name!r} is not initialised yet; call the module once")
@@ -151,6 +157,11 @@ def _refuse_unfaithful(module: nn.Module) -> None:
             raise CaptureError(f"{name!r} is on the meta device and has no values")
         if type(tensor) not in (nn.Parameter, torch.Tensor, nn.Buffer):
             raise CaptureError(f"{name!r} is a {type(tensor).__name__}, a tensor subclass")
+    for path, child in module.named_modules():
+        if child._forward_hooks or child._forward_pre_hooks or child._backward_hooks or child._backward_pre_hooks:
+            raise CaptureError(f"module {path or '(root)'!r} has hooks, whose side effects a graph cannot replay")
+        if isinstance(child, torch.jit.ScriptModule):
+            raise CaptureError(f"module {path or '(root)'!r} is TorchScript")
 
 
 _PLAIN = (int, float, complex, bool, str, bytes, set, frozenset, torch.dtype, torch.device, torch.Size)

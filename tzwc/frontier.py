@@ -63,6 +63,7 @@ def choose_frontier(
     """The static values to keep, in graph order.
 
     Args:
+        graph: free of dead code.
         bindings: result of :func:`tzwc.binding_time.analyse`.
         cache_bytes: upper bound on the sum of the sizes, in bytes; ``None`` for no bound.
     """
@@ -121,12 +122,12 @@ def _cut(component: list[fx.Node], costs: Mapping[fx.Node, float], price: float)
     network.add_node(sink)
     for node in component:
         stored = ("stored", node)
-        network.add_edge(source, node, capacity=costs[node])
+        network.add_edge(source, node, capacity=_units(costs[node]))
         if tensor_value(node) is None:
             network.add_edge(node, stored)  # a tuple or number cannot be kept: no capacity means infinite
         else:
             keep = nbytes(node) * (price + 1.0 / machine_of(node).bandwidth)
-            network.add_edge(node, stored, capacity=keep)
+            network.add_edge(node, stored, capacity=_units(keep))
         for user in node.users:
             network.add_edge(stored, user if user in costs else sink)
         for argument in node.all_input_nodes:
@@ -134,6 +135,11 @@ def _cut(component: list[fx.Node], costs: Mapping[fx.Node, float], price: float)
                 network.add_edge(node, argument)
     _, (early, _) = nx.minimum_cut(network, source, sink)
     return [node for node in component if node in early and any(user not in early for user in node.users)]
+
+
+def _units(time: float) -> int:
+    """Seconds as an integer number of femtoseconds: the maximum-flow algorithm is exact for integers only."""
+    return round(time * 1e15)
 
 
 def _describe(
@@ -148,7 +154,7 @@ def _describe(
     saved = sum(costs[n] for n in cone)
     reading = nbytes(node) / machine_of(node).bandwidth
     reason = (
-        f"{len(cone)} operators ({saved * 1e6:.0f} µs) are replaced by reading "
+        f"{len(cone)} operator{'s' if len(cone) != 1 else ''} ({saved * 1e6:.0f} µs) replaced by reading "
         f"{nbytes(node)} bytes ({reading * 1e6:.0f} µs)"
     )
     work = sum(flops(n) for n in cone)

@@ -35,7 +35,8 @@ class StaticProgram:
     def evaluate(self, slots: dict[str, torch.Tensor], wanted: Sequence[int]) -> list[torch.Tensor]:
         """Compute the values with the indices ``wanted`` from the tensors in ``slots``, by placeholder name.
 
-        A result never shares memory with a slot, so that writing to a parameter cannot change what was kept.
+        A result never shares memory with a slot, so that writing to a parameter cannot change what was kept, and
+        never holds on to more memory than its own size.
         """
         nodes = frozenset[fx.Node]().union(*(self.needs[i] for i in wanted))
         results: dict[fx.Node, Any] = {}
@@ -53,7 +54,9 @@ class StaticProgram:
         for index in wanted:
             tensor = results[self.values[index].node]
             assert isinstance(tensor, torch.Tensor)
-            outputs.append(tensor.clone() if tensor.untyped_storage().data_ptr() in memory else tensor)
+            storage = tensor.untyped_storage()
+            shared = storage.data_ptr() in memory or storage.nbytes() > tensor.nbytes
+            outputs.append(tensor.clone() if shared else tensor)
         return outputs
 
 

@@ -1,0 +1,23 @@
+"""Settings of all tests."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# Captures and compilations take as long as they take; what counts is the result, and that it can be repeated.
+settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("deep", parent=settings.get_profile("default"), derandomize=False, max_examples=10_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip GPU tests, with the reason, where there is no GPU."""
+    if not torch.cuda.is_available():
+        skip = pytest.mark.skip(reason="no CUDA device is available")
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(skip)

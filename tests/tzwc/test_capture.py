@@ -1,0 +1,145 @@
+"""Capture is faithful, keeps parameters live, leaves the module alone, and refuses what a graph cannot express."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tzwc
+from tests.tzwc.programs import HyperConv, SumsGradients, WithBuffers, example
+from tzwc.capture import Capture
+from tzwc.graph import location
+
+
+def run(captured: Capture, *inputs: Tensor) -> tuple[object, ...]:
+    return tuple(captured.module(*(slot.fetch() for slot in captured.slots), *inputs))
+
+
+def test_graph_gives_the_results_of_the_module_at_every_batch_size() -> None:
+    model = HyperConv().double()
+    captured = tzwc.capture(model, (example(),))
+    for batch in (2, 5, 11):
+        x = example(batch, seed=batch)
+        assert captured.accepts([x.shape])
+        assert torch.equal(run(captured, x)[0], model(x))  # type: ignore[arg-type]
+    assert not captured.accepts([example(1).shape])
+    assert not captured.accepts([example(5, length=17).shape])
+
+
+def test_slots_follow_replaced_parameters() -> None:
+    model = HyperConv().double()
+    captured = tzwc.capture(model, (example(),))
+    before = run(captured, example())[0]
+    model.leave.weight = nn.Parameter(2 * model.leave.weight.detach())
+    after = run(captured, example())[0]
+    assert torch.equal(after, model(example()))  # type: ignore[arg-type]
+    assert not torch.equal(after, before)  # type: ignore[arg-type]
+
+
+def test_nodes_know_module_and_line() -> None:
+    captured = tzwc.capture(HyperConv().double(), (example(),))
+    convolution = next(n for n in captured.module.graph.nodes if "conv1d" in n.name and location(n).module_path == "")
+    where = location(convolution)
+    assert where.file is not None
+    assert where.file.endswith("programs.py")
+    assert where.code is not None
+    assert "F.conv1d" in where.code
+    linear = next(n for n in captured.module.graph.nodes if n.name == "linear")
+    assert location(linear).module_path == "slow.0"
+
+
+def test_buffers_dictionaries_and_constants() -> None:
+    torch.manual_seed(0)
+    model, x = WithBuffers().double(), torch.randn(5, 4, dtype=torch.float64)
+    captured = tzwc.capture(model, ({"x": x},), {"double": True})
+    assert int(model.calls) == 0  # capturing left no trace
+    attribute = next(slot for slot in captured.slots if slot.kind == "attribute")
+    assert attribute.path == "table[0]"
+    torch.manual_seed(1)
+    found = torch.utils._pytree.tree_unflatten(run(captured, x), captured.out_spec)
+    assert int(model.calls) == 1
+    statistics = [b.clone() for b in model.buffers()]
+    for buffer in model.buffers():
+        buffer.zero_()
+    model.net[1].running_var.fill_(1.0)
+    torch.manual_seed(1)
+    expected = model({"x": x}, double=True)
+    assert torch.equal(found["hidden"], expected["hidden"])
+    assert found["width"] == 8
+    for a, b in zip(statistics, model.buffers(), strict=True):
+        assert torch.equal(a, b)
+
+
+class _Writes(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        self.kernel = 2 * x
+        return x + 1
+
+
+class _Appends(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(1)
+        return x + 1
+
+
+class _PythonRandom(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * random.random()
+
+
+class _Branches(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1 if x.sum() > 0 else x - 1
+
+
+class _WritesInput(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(2)
+
+
+def _hooked() -> nn.Module:
+    model = nn.Linear(4, 4)
+    model.register_forward_hook(lambda *_: None)
+    return model
+
+
+def _on_meta() -> nn.Module:
+    return nn.Linear(4, 4, device="meta")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (_Writes, "writes 'kernel'"),
+        (_Appends, "writes 'seen'"),
+        (_PythonRandom, "random module"),
+        (_Branches, "torch.export"),
+        (_WritesInput, "writes to the argument"),
+        (SumsGradients, "custom autograd.Function"),
+        (_hooked, "hooks"),
+        (_on_meta, "meta device"),
+        (lambda: nn.LazyLinear(3), "not initialised"),
+    ],
+)
+def test_what_a_graph_cannot_express_is_refused(make: Callable[[], nn.Module], reason: str) -> None:
+    model = make()
+    attributes = dict(model.__dict__)
+    generator = random.getstate()
+    with pytest.raises(tzwc.CaptureError, match=reason):
+        tzwc.capture(model, (torch.ones(3, 4),))
+    assert model.__dict__ == attributes
+    assert random.getstate() == generator
+    assert torch.autograd.Function.__dict__.get("apply") is not None
+
+
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(tzwc.CaptureError, match=r"do not fit Linear\.forward"):
+        tzwc.capture(nn.Linear(4, 4), (torch.ones(3, 4), 5))
