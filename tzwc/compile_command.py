@@ -85,7 +85,7 @@ class Outcome:
         if self.difference is not None:
             console.print(f"largest difference from eager: {self.difference:.1e} of the largest value")
         if self.dump is not None:
-            console.print(f"graphs: {self.dump}/ (begin with {self.dump / 'report.html'})")
+            console.print(f"graphs after every pass and this report: {self.dump}/")
 
 
 def run(request: Request) -> Outcome:

@@ -103,7 +103,7 @@ def run(settings: Settings, console: Console) -> bool:
     if not fast.specialisations:
         console.print("the model was not compiled: see the remarks above")
     fast.dump(settings.out)
-    console.print(f"graphs after every pass: {settings.out}/ (begin with {settings.out / 'report.html'})\n")
+    console.print(f"graphs after every pass and this report: {settings.out}/\n")
     _show_speed(_measure(model, fast, data, settings), console)
     return agreement.holds and bool(fast.specialisations)
 

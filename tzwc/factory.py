@@ -46,11 +46,12 @@ class InputSpec:
         Raises:
             InvalidArgumentError: ``text`` is neither.
         """
-        sizes, _, dtype = text.partition(":")
-        if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", sizes):
+        found = re.fullmatch(r"([1-9]\d*(?:x[1-9]\d*)*)(?::(\w+))?", text)
+        if found is None:
             raise InvalidArgumentError(
                 f"{text!r}: expected sizes joined by x, such as 16x3x32x32, and a dtype if need be: 8x128:int64"
             )
+        sizes, dtype = found.groups()
         return cls(tuple(map(int, sizes.split("x"))), parse_dtype(dtype) if dtype else None)
 
     def make(self, dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
