@@ -9,6 +9,7 @@ Times are medians over rounds; a gain is the median over rounds of the quotient 
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import time
@@ -43,10 +44,10 @@ def main(
     original = resolve(model).train(train)
     (declared,) = default_inputs(original)
     x = InputSpec((batch, *declared.shape[1:])).make(torch.float32, torch.Generator().manual_seed(0))
-    contenders = {
-        "eager": original,
-        "torch.compile": torch.compile(original, backend=backend),
-        "tzwc": tzwc.compile(original, backend=backend),
+    contenders = {  # each with a model of its own: none meets what another one has left on it
+        "eager": copy.deepcopy(original),
+        "torch.compile": torch.compile(copy.deepcopy(original), backend=backend),
+        "tzwc": tzwc.compile(copy.deepcopy(original), backend=backend),
     }
     calls = {name: _step(module, x) if train else _inference(module, x) for name, module in contenders.items()}
     first = {name: _first_call(name, call) for name, call in calls.items()}

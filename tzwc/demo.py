@@ -123,7 +123,7 @@ def _show_agreement(found: Agreement, console: Console) -> None:
 
 def _measure(model: nn.Module, fast: CompiledModule, data: Digits, settings: Settings) -> list[Timing]:
     batch = data.images[data.test[:BATCH]]
-    peer = torch.compile(model, backend=settings.backend)
+    peer = torch.compile(copy.deepcopy(model), backend=settings.backend)
 
     def under_no_grad(module: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], torch.Tensor]:
         def call() -> torch.Tensor:
