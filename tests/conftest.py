@@ -11,7 +11,13 @@ from hypothesis import HealthCheck, settings
 # Captures and compilations take as long as they take; what counts is the result, and that it can be repeated.
 settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("deep", parent=settings.get_profile("default"), derandomize=False, max_examples=10_000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+_PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+settings.load_profile(_PROFILE)
+
+
+def examples(count: int) -> int:
+    """The number of examples for a property that is slow to check: ``count``, or hundreds of times that when deep."""
+    return 300 * count if _PROFILE == "deep" else count
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
 import tzwc
+from tests.conftest import examples
 from tests.tzwc.programs import HyperConv, WithBuffers, example
 from tzwc.binding_time import analyse
 from tzwc.cost import machine_of
@@ -91,7 +92,7 @@ _steps = st.lists(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(15))
 @given(_steps)
 def test_the_cut_is_the_cheapest_labelling(steps: list[tuple[str, int, int]]) -> None:
     graph, slots = captured_graph(_Static(steps), torch.randn(24, 24))
