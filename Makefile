@@ -48,7 +48,8 @@ define set-up
 	  echo 'tzwc needs Python 3.10 or newer, and $(PYTHON) is not: try make PYTHON=python3.11' >&2; exit 1; }
 	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
 	  echo 'making $(VENV)' && $(PYTHON) -m venv --clear $(VENV); }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(1)]"
+	@echo 'installing into $(VENV) what $(1) needs (minutes, the first time)'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[$(1)]"
 endef
 
 $(DEMO_READY): pyproject.toml constraints.txt

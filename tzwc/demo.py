@@ -29,7 +29,14 @@ _ALLOWED = 4.0
 
 @dataclass(frozen=True)
 class Settings:
-    """How the demo runs; the fields are the options of ``tzwc demo``."""
+    """How the demo runs.
+
+    Attributes:
+        epochs, seconds, backend, threads, out: the options of ``tzwc demo``.
+        steps: end the training after this many steps at the latest.
+        rounds: of the measurement.
+        factors: of the model, one for each block.
+    """
 
     epochs: int = 10
     seconds: float | None = None
@@ -38,10 +45,11 @@ class Settings:
     out: Path = Path("out/demo")
     steps: int | None = None
     rounds: int = 25
+    factors: tuple[int, ...] = (12, 2, 1)
 
     def quickly(self) -> Settings:
-        """The same with next to no training and without a C++ compiler."""
-        return dataclasses.replace(self, epochs=1, steps=2, rounds=2, backend="eager")
+        """The same with one block, next to no training and without a C++ compiler."""
+        return dataclasses.replace(self, epochs=1, steps=2, rounds=2, backend="eager", factors=(12,))
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ def run(settings: Settings, console: Console) -> bool:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     data = load()
-    model = terminator("digits")
+    model = terminator("digits", factors=settings.factors)
     count = sum(parameter.numel() for parameter in model.parameters())
     console.print(f"Terminator 'digits': {count:,} parameters, {settings.threads} thread(s), torch {torch.__version__}")
     console.print(f"{len(data.train):,} images of 8×8 to train on, {len(data.test)} held out")

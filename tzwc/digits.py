@@ -92,9 +92,12 @@ def train(
     total = len(data.train) // BATCH * epochs
     total = total if steps is None else min(total, steps)
     columns = (TextColumn("training"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
+    console = errors()
+    if not console.is_terminal:
+        console.print(f"training, {total} steps …")
     start = time.perf_counter()
     model.train()
-    with Progress(*columns, console=errors(), transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=1.0, loss="")
         for step, batch in enumerate(itertools.islice(_batches(data.train), total)):
             spent = 0.0 if seconds is None else (time.perf_counter() - start) / seconds
