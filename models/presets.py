@@ -37,6 +37,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
         "hci_net": SlowNetSpec(hidden=16),
         "interaction_spatial_net": SlowNetSpec(hidden=32),
         "local": _wiring(3, 7, 5, 7),
+        "dropout": 0.0,  # 24 channels have none to spare
     },
 }
 """Fields of each preset that differ from the defaults of :class:`~tzwc.models.spec.TerminatorSpec`."""
