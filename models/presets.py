@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tzwc.models.network import Terminator
-from tzwc.models.spec import LocalSpec, SlowNetSpec, TerminatorSpec, known_fields
-from tzwc.models.validation import closest, refuse
+from tzwc.models.spec import LocalSpec, SlowNetSpec, TerminatorSpec
+from tzwc.models.validation import closest, known_fields, refuse
 
 __all__ = ["FIGURE", "PRESETS", "terminator", "terminator_spec"]
 

@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast, get_args
 
-from tzwc.models.validation import closest, fraction, per_block, positive_int, positive_ints, refuse, require
+from tzwc.models.validation import (
+    closest,
+    fraction,
+    known_fields,
+    per_block,
+    plain,
+    positive_int,
+    positive_ints,
+    require,
+)
 
 __all__ = ["BRANCHES", "Form", "LocalSpec", "Padding", "SlowNetSpec", "TerminatorSpec"]
 
@@ -196,7 +205,7 @@ class TerminatorSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The declaration as plain dicts, lists, strings and numbers, as JSON knows them."""
-        return cast("dict[str, Any]", _plain(dataclasses.asdict(self)))
+        return cast("dict[str, Any]", plain(dataclasses.asdict(self)))
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> TerminatorSpec:
@@ -300,20 +309,3 @@ class TerminatorSpec:
                 have, want = self.channels[source + 1], self.channels[block]
                 require(want % have == 0, field, source, f"a block whose {have} channels divide the block's {want}")
         self._set("skips", tuple(tuple(sources) for sources in self.skips))
-
-
-def known_fields(cls: type, fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``fields`` as keyword arguments of the dataclass ``cls``, refusing names that it does not have."""
-    names = [field.name for field in dataclasses.fields(cls)]
-    for name in fields:
-        if name not in names:
-            raise refuse("field", f"{prefix}.{name}" if prefix else name, closest(name, names))
-    missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.name not in fields]
-    require(not missing, prefix or "fields", dict(fields), f"also {', '.join(missing)}")
-    return dict(fields)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value

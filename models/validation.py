@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tzwc.errors import SpecError
 
-__all__ = ["closest", "fraction", "per_block", "positive_int", "positive_ints", "refuse", "require"]
+__all__ = [
+    "closest",
+    "fraction",
+    "known_fields",
+    "per_block",
+    "plain",
+    "positive_int",
+    "positive_ints",
+    "refuse",
+    "require",
+]
 
 
 def refuse(field: str, value: object, expected: str) -> SpecError:
@@ -59,3 +71,21 @@ def per_block(values: tuple[float, ...]) -> tuple[float, ...]:
     while end > 1 and values[end - 1] == values[end - 2]:
         end -= 1
     return values[:end]
+
+
+def known_fields(cls: type, fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``fields`` as keyword arguments of the dataclass ``cls``, refusing names that it does not have."""
+    names = [field.name for field in dataclasses.fields(cls)]
+    for name in fields:
+        if name not in names:
+            raise refuse("field", f"{prefix}.{name}" if prefix else name, closest(name, names))
+    missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.name not in fields]
+    require(not missing, prefix or "fields", dict(fields), f"also {', '.join(missing)}")
+    return dict(fields)
+
+
+def plain(value: object) -> object:
+    """``value`` with tuples turned into lists at any depth, as JSON has them."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (tuple, list)) else value
