@@ -1,6 +1,7 @@
 """tzwc: a compiler-style graph library for models whose weights are written by other networks."""
 
 from tzwc import models, ops, passes
+from tzwc.accumulate import AccumulationError
 from tzwc.api import compile
 from tzwc.capture import Capture, capture
 from tzwc.compiled import CompiledModule
@@ -8,6 +9,7 @@ from tzwc.errors import CaptureError, InvalidArgumentError, PassError, SpecError
 from tzwc.remarks import Location, Remark
 
 __all__ = [
+    "AccumulationError",
     "Capture",
     "CaptureError",
     "CompiledModule",

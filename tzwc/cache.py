@@ -30,6 +30,7 @@ import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from tzwc.split import StaticProgram
+from tzwc.watch import TensorWatch, watch_tensors
 
 __all__ = ["CacheStats", "Check", "StaticCache"]
 
@@ -59,12 +60,7 @@ class CacheStats:
 class _Published:
     """One consistent pair of key and values; never changed after it was made."""
 
-    tensors: tuple[torch.Tensor, ...]
-    storages: tuple[torch.UntypedStorage, ...]
-    versions: tuple[int, ...]
-    pointers: tuple[int, ...]
-    layouts: tuple[tuple[torch.Size, tuple[int, ...], torch.dtype], ...]
-    copies: tuple[torch.Tensor | None, ...]
+    watch: TensorWatch
     values: tuple[torch.Tensor, ...]
 
 
@@ -90,7 +86,7 @@ class StaticCache:
     def get(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """The kept values for these slot tensors, evaluated again where one has changed. Thread-safe."""
         published = self._published
-        if published is not None and not _changed(published, tensors):
+        if published is not None and not published.watch.changed(tensors):
             self.stats.hits += 1
             return published.values
         with self._lock:
@@ -105,11 +101,11 @@ class StaticCache:
     def _refresh(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         for _ in range(_ATTEMPTS):
             published = self._published
-            changed = None if published is None else _changed(published, tensors)
+            changed = None if published is None else published.watch.changed(tensors)
             if published is not None and not changed:
                 return published.values  # another thread was faster
             attempt = self._evaluate(tensors, published, changed)
-            if not _changed(attempt, tensors):  # nobody wrote to a slot meanwhile: key and values belong together
+            if not attempt.watch.changed(tensors):  # nobody wrote to a slot meanwhile: key and values belong together
                 self._published = attempt
                 self.stats.bytes = sum(v.untyped_storage().nbytes() for v in attempt.values)
                 break
@@ -119,7 +115,8 @@ class StaticCache:
     def _evaluate(
         self, tensors: Sequence[torch.Tensor], previous: _Published | None, changed: list[int] | None
     ) -> _Published:
-        key = _key(tensors, self._check)
+        # Recorded first: a write that comes later is then seen as a change.
+        watch = watch_tensors(tensors, content=True, compare_bytes=self._check == "bytes")
         names = self._slots if changed is None else [self._slots[i] for i in changed]
         stale = [i for i, v in enumerate(self._program.values) if previous is None or v.slots.intersection(names)]
         if previous is None:
@@ -131,60 +128,7 @@ class StaticCache:
         for index, value in zip(stale, fresh, strict=True):
             values[index] = value
         self.stats.evaluations += len(stale)
-        return _Published(*key, values=tuple(values))
-
-
-def _key(
-    tensors: Sequence[torch.Tensor], check: Check
-) -> tuple[
-    tuple[torch.Tensor, ...],
-    tuple[torch.UntypedStorage, ...],
-    tuple[int, ...],
-    tuple[int, ...],
-    tuple[tuple[torch.Size, tuple[int, ...], torch.dtype], ...],
-    tuple[torch.Tensor | None, ...],
-]:
-    # Versions first: a write that comes after is then seen as a change.
-    versions = tuple(_version(t) for t in tensors)
-    return (
-        tuple(tensors),
-        tuple(t.untyped_storage() for t in tensors),
-        versions,
-        tuple(t.data_ptr() for t in tensors),
-        tuple((t.shape, t.stride(), t.dtype) for t in tensors),
-        tuple(t.detach().clone() if check == "bytes" and t.device.type == "cpu" else None for t in tensors),
-    )
-
-
-def _version(tensor: torch.Tensor) -> int:
-    # An inference tensor has no version counter; only its bytes can tell.
-    return -1 if tensor.is_inference() else tensor._version
-
-
-def _changed(published: _Published, tensors: Sequence[torch.Tensor]) -> list[int]:
-    """Indices of the tensors that are not as they were."""
-    changed: list[int] = []
-    for i, tensor in enumerate(tensors):
-        if (
-            tensor is not published.tensors[i]
-            or _version(tensor) != published.versions[i]
-            or tensor.data_ptr() != published.pointers[i]
-            or (tensor.shape, tensor.stride(), tensor.dtype) != published.layouts[i]
-        ):
-            changed.append(i)
-            continue
-        copy = published.copies[i]
-        if copy is not None and not _same_bytes(tensor, copy):
-            changed.append(i)
-    return changed
-
-
-def _same_bytes(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Equal bit for bit, so that a NaN equals itself and 0 differs from −0."""
-    if a.is_complex():
-        a, b = torch.view_as_real(a.detach()), torch.view_as_real(b)
-    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
-    return torch.equal(a.detach().view(integers), b.view(integers))
+        return _Published(watch, tuple(values))
 
 
 _following = False

@@ -6,7 +6,9 @@ import copy
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from tzwc.accumulate import Accumulation, AccumulationError, outside_checkpoints
 from tzwc.capture import Capture, capture
 from tzwc.describe import specialisation_infos, versions
 from tzwc.errors import CaptureError, InvalidArgumentError, TzwcError
@@ -29,6 +32,8 @@ __all__ = ["CompiledModule"]
 
 # Leaves of the arguments that become constants of the graph, compared by value at every call.
 _CONSTANTS = (int, float, bool, str, bytes, complex, type(None), torch.dtype, torch.device, torch.Size)
+
+_requires_grad = attrgetter("requires_grad")
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 
@@ -50,6 +55,7 @@ class CompiledModule(nn.Module):
     remarks: list[Remark]
     _lock: threading.RLock
     _bypassed: set[str]
+    _accumulation: Accumulation | None
     _guard: ModuleGuard | None
     _table: dict[tuple[Any, ...], Specialisation | None]
     _families: dict[tuple[Any, ...], list[Specialisation]]
@@ -60,6 +66,7 @@ class CompiledModule(nn.Module):
             self.__dict__[registry] = original.__dict__[registry]
         # Set past nn.Module, which would register the original as a submodule and prefix every name with it.
         self.__dict__.update(original=original, options=options, remarks=[], _lock=threading.RLock(), _bypassed=set())
+        self.__dict__["_accumulation"] = None
         self._forget()
 
     # --- the call ---------------------------------------------------------------------------------------------------
@@ -71,14 +78,22 @@ class CompiledModule(nn.Module):
         if reason is not None:
             return self._run_original(reason, args, kwargs)
         for _ in range(2):
-            runner = self._runner(leaves, spec, args, kwargs)
+            guard = self._current_guard()
+            runner = self._runner(guard, leaves, spec, args, kwargs)
             if runner is None:
                 return self.original(*args, **kwargs)
+            keep = self._accumulation.leaves if self._accumulation is not None and torch.is_grad_enabled() else None
             try:
-                return runner([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)])
+                return runner([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)], guard.generation, keep)
             except SlotsChanged:
                 self._start_again("a parameter or buffer has another shape, dtype, device or owner")
         return self._run_original("parameters keep changing their layout between calls", args, kwargs)
+
+    def _current_guard(self) -> ModuleGuard:
+        guard = self._guard
+        if guard is None or not guard.holds():
+            guard = self._start_again("" if guard is None else "modules, hooks or Python attributes have changed")
+        return guard
 
     def _run_original(self, reason: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if reason not in self._bypassed:
@@ -87,14 +102,14 @@ class CompiledModule(nn.Module):
         return self.original(*args, **kwargs)
 
     def _runner(
-        self, leaves: list[Any], spec: pytree.TreeSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        guard: ModuleGuard,
+        leaves: list[Any],
+        spec: pytree.TreeSpec,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Specialisation | None:
         """The specialisation for these arguments; ``None`` when the module must run as it was."""
-        guard = self._guard
-        if guard is None or not guard.holds():
-            self._start_again("" if guard is None else "modules, hooks or Python attributes have changed")
-            guard = self._guard
-            assert guard is not None
         key = self._key(guard, leaves, spec)
         if key is None:
             self._note_once("an argument is neither a tensor nor a plain constant")
@@ -117,8 +132,9 @@ class CompiledModule(nn.Module):
                 described.append((type(leaf), leaf))
             else:
                 return None
-        needs_gradients = bytes(p.requires_grad for p in self.original.parameters()) if grad else b""
-        return (_ambient(), guard.training_flags(), needs_gradients, spec, tuple(described))
+        needs_gradients = bytes(map(_requires_grad, guard.parameters)) if grad else b""
+        accumulating = grad and self._accumulation is not None
+        return (_ambient(), guard.training, needs_gradients, accumulating, spec, tuple(described))
 
     # --- building ---------------------------------------------------------------------------------------------------
 
@@ -146,13 +162,15 @@ class CompiledModule(nn.Module):
             raise CaptureError("an argument is sparse or quantised")
         # Leaving inference mode keeps inference tensors out of the graph; gradients stay off as they are.
         grad = torch.is_grad_enabled()
-        with torch.inference_mode(False), torch.set_grad_enabled(grad):
+        with torch.inference_mode(False), torch.set_grad_enabled(grad), outside_checkpoints():
             arguments = pytree.tree_map(_ordinary, (args, kwargs))
             start = time.perf_counter()
             captured = capture(self.original, *arguments, dynamic=self.options.dynamic)
             self._check(captured, *arguments)
             elapsed = time.perf_counter() - start
-            varying = frozenset(slot.name for slot in captured.slots if grad and slot.fetch().requires_grad)
+            # While gradients accumulate, everything static is evaluated once, with gradients.
+            vary = grad and self._accumulation is None
+            varying = frozenset(slot.name for slot in captured.slots if vary and slot.fetch().requires_grad)
             return Specialisation(captured, varying, self.options, grad=grad, capture_seconds=elapsed)
 
     def _check(self, captured: Capture, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -161,15 +179,45 @@ class CompiledModule(nn.Module):
             if problem is not None:
                 raise CaptureError(f"the captured graph disagrees with the module: {problem}")
 
-    def _start_again(self, reason: str) -> None:
+    def _start_again(self, reason: str) -> ModuleGuard:
         with self._lock:
             self._forget()
-            self.__dict__["_guard"] = ModuleGuard(self.original)
+            guard = ModuleGuard(self.original)
+            self.__dict__["_guard"] = guard
             if reason:
                 self._note("note", "recapture", f"captured again: {reason}")
+            return guard
 
     def _forget(self) -> None:
         self.__dict__.update(_guard=None, _table={}, _families={})
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def accumulate(self) -> Iterator[None]:
+        """Accumulate gradients over micro-batches, with one forward and one backward of the static part.
+
+        Call the module and ``backward()`` for every micro-batch inside the block. Gradients of what depends on
+        parameters alone (slow networks) arrive when the block ends; they equal the sum over the micro-batches. An
+        exception inside the block discards them. Under DistributedDataParallel, use it inside ``no_sync()`` and run
+        the last micro-batch outside of both.
+
+        Raises:
+            AccumulationError: a parameter was changed inside the block, ``backward()`` came after it, blocks were
+                nested, or gradients are being synchronised.
+        """
+        if self._accumulation is not None:
+            raise AccumulationError("accumulate() inside accumulate(); one block collects any number of micro-batches")
+        accumulation = Accumulation(compare_bytes=self.options.check == "bytes")
+        self.__dict__["_accumulation"] = accumulation
+        try:
+            yield
+        except BaseException:
+            accumulation.discard()
+            raise
+        finally:
+            self.__dict__["_accumulation"] = None
+        accumulation.finish()
 
     # --- inspection -------------------------------------------------------------------------------------------------
 

@@ -12,62 +12,85 @@ from torch import nn
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
-__all__ = ["ModuleGuard", "TensorLayout", "layout_of", "transforms_active"]
+from tzwc.watch import watch_dicts
+
+__all__ = ["ModuleGuard", "transforms_active"]
 
 _function_modes: Callable[[], list[Any]] = _get_current_function_mode_stack
 _training = attrgetter("training")
 
 # Entries of a module's __dict__ that are looked at by other means, or that forward does not read.
 _REGISTRIES = {"_parameters", "_buffers", "_modules"}
+# The padding is made by PyTorch at construction from other attributes, which are looked at.
+_WATCHED_OTHERWISE = _REGISTRIES | {"_reversed_padding_repeated_twice"}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-TensorLayout = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]
-
-
-def layout_of(tensor: torch.Tensor) -> TensorLayout:
-    """What compiled code assumes of a parameter or buffer: shape, strides, dtype, device."""
-    return (tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
 
 
 class ModuleGuard:
     """Remembers the structure and the Python attributes of a module tree.
 
     Modules replaced, added or removed, hooks, changed classes (parametrizations change them), tied parameters that
-    were untied, and plain attributes (a dropout rate, a flag) are noticed. Tensors are not looked at here.
+    were untied, and plain attributes (a dropout rate, a flag) are noticed. Tensors are not looked at here, but
+    :attr:`generation` tells when any of them may have been replaced by another one.
+
+    Attributes:
+        modules: every module of the tree.
+        generation: grows whenever an entry of a module's dictionaries was rebound, even to an equal value.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.modules: tuple[nn.Module, ...] = tuple(module.modules())
+        self.generation = 0
         self._children = [m._modules for m in self.modules if m._modules]
         self._child_ids = self._ids()
         self._types = list(map(type, self.modules))
         self._hooks: list[Any] = [getattr(m, name) for m in self.modules for name in _HOOKS]
         self._attributes = [(m.__dict__, *_attribute_getter(m)) for m in self.modules]
-        self._containers = [
-            (value, value.copy())
+        containers = [
+            value
             for m in self.modules
             for name, value in m.__dict__.items()
-            if isinstance(value, (list, dict, set)) and name not in _REGISTRIES
+            if isinstance(value, (list, dict, set))
+            and name not in _REGISTRIES | _DERIVED
+            and not name.endswith("_hooks")
         ]
+        self._dicts = [c for c in containers if isinstance(c, dict)]
+        self._dict_copies = [dict(c) for c in self._dicts]
+        self._lists = [c for c in containers if not isinstance(c, dict)]
+        self._list_copies = [c.copy() for c in self._lists]
         self._ties = _ties(self.modules)
+        self._record()
 
-    def training_flags(self) -> bytes:
-        """The training flag of every module, as a hashable value."""
-        return bytes(map(_training, self.modules))
+    def _record(self) -> None:
+        registries = [d for m in self.modules for d in (m.__dict__, m._parameters, m._buffers, m._modules)]
+        self._watch = watch_dicts([*registries, *self._hooks, *self._dicts])
+        self.training = bytes(map(_training, self.modules))
+        self.parameters = [p for m in self.modules for p in m._parameters.values() if p is not None]
 
     def holds(self) -> bool:
-        """Whether nothing has changed since construction."""
+        """Whether nothing has changed since construction, but for training flags and tensors."""
         try:
-            return (
-                self._ids() == self._child_ids
-                and list(map(type, self.modules)) == self._types
-                and not any(self._hooks)
-                and all(len(d) == n and get(d) == values for d, n, get, values in self._attributes)
-                and all(_same_entries(now, then) for now, then in self._containers)
-                and all(a.get(j) is b.get(k) for a, j, b, k in self._ties)
-            )
+            if self._lists != self._list_copies:
+                return False
+            if not self._watch.changed():
+                return True
+            if not self._unchanged():
+                return False
         except (KeyError, RuntimeError, ValueError):
             return False  # an attribute has gone, or is now something that cannot even be compared
+        self._record()
+        self.generation += 1
+        return True
+
+    def _unchanged(self) -> bool:
+        return (
+            self._ids() == self._child_ids
+            and list(map(type, self.modules)) == self._types
+            and not any(self._hooks)
+            and all(len(d) == n and get(d) == values for d, n, get, values in self._attributes)
+            and all(map(_same_entries, self._dicts, self._dict_copies))
+            and all(a.get(j) is b.get(k) for a, j, b, k in self._ties)
+        )
 
     def _ids(self) -> list[int]:
         return list(map(id, chain.from_iterable(map(dict.values, self._children))))
@@ -83,14 +106,8 @@ def _attribute_getter(module: nn.Module) -> tuple[int, Any, Any]:
     return len(module.__dict__), getter, getter(module.__dict__)
 
 
-def _same_entries(now: Any, then: Any) -> bool:
-    if len(now) != len(then):
-        return False
-    if isinstance(now, dict):
-        return all(k in now and _same(now[k], v) for k, v in then.items())
-    if isinstance(now, list):
-        return all(map(_same, now, then))
-    return bool(now == then)
+def _same_entries(now: dict[Any, Any], then: dict[Any, Any]) -> bool:
+    return now.keys() == then.keys() and all(_same(now[k], v) for k, v in then.items())
 
 
 def _same(a: Any, b: Any) -> bool:

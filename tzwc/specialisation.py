@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,20 +11,25 @@ from torch.utils import _pytree as pytree
 
 from tzwc.cache import StaticCache
 from tzwc.capture import Capture
+from tzwc.double_backward import twice_differentiable
 from tzwc.graph import fake_mode_of
-from tzwc.guards import TensorLayout, layout_of
 from tzwc.lowering import Lowered, lower
 from tzwc.options import CompileOptions
 from tzwc.pipeline import Stage, run_pipeline
 from tzwc.remarks import Remark
 from tzwc.shapes import is_symbolic
 from tzwc.split import Split, split
+from tzwc.watch import watch_tensors
 
 __all__ = ["SlotsChanged", "Specialisation"]
 
 
 class SlotsChanged(Exception):
     """A parameter or buffer no longer has the layout that the graph was made for; capture again."""
+
+
+Keep = Callable[["Specialisation", Sequence[torch.Tensor]], Sequence[torch.Tensor]]
+"""Gives the kept values of a specialisation, from the slots that they are computed from."""
 
 
 class Specialisation:
@@ -68,7 +73,11 @@ class Specialisation:
         self.stages: list[Stage] = run_pipeline(captured.module, options.passes, options=settings, static_slots=static)
         self.split: Split = split(captured.module, [slot.name for slot in captured.slots], captured.inputs)
         self._slots = captured.slots
-        self._layouts: list[TensorLayout] = [layout_of(slot.fetch()) for slot in captured.slots]
+        self._generation = -1
+        self._refetch = any(not isinstance(slot.container, dict) for slot in captured.slots)
+        self._tensors: list[torch.Tensor] = self._fetch()
+        self._layouts = watch_tensors(self._tensors, content=False, compare_bytes=False)
+        self._compiled_for = list(map(_layout, self._tensors))
         position = {slot.name: i for i, slot in enumerate(captured.slots)}
         read = sorted({position[name] for value in self.split.program.values for name in value.slots})
         self._static_positions = read
@@ -77,23 +86,55 @@ class Specialisation:
         self._static_code: dict[tuple[Any, ...], Lowered] = {}
         self._dynamic_code: Lowered | None = None
 
-    def __call__(self, inputs: Sequence[torch.Tensor]) -> Any:
+    @property
+    def static_slot_paths(self) -> list[str]:
+        """Dotted names of the slots that kept values are computed from, in the order of :meth:`evaluate_static`."""
+        return [self._slots[i].path for i in self._static_positions]
+
+    def evaluate_static(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Every kept value, evaluated from these slots and with gradients when they are recorded."""
+        names = [self._slots[i].name for i in self._static_positions]
+        return self.split.program.evaluate(
+            dict(zip(names, tensors, strict=True)), range(len(self.split.program.values))
+        )
+
+    def __call__(self, inputs: Sequence[torch.Tensor], generation: int, keep: Keep | None = None) -> Any:
         """Run on the tensor leaves of the arguments, in order; returns the module's result.
+
+        Args:
+            generation: of the module guard; slots are read again when it differs from that of the last call.
+            keep: gives the kept values; by default the cache does.
 
         Raises:
             SlotsChanged: a slot is gone or has another layout.
         """
-        try:
-            tensors = [slot.container[slot.key] for slot in self._slots]
-            if [layout_of(t) for t in tensors] != self._layouts:
-                raise SlotsChanged
-        except (KeyError, IndexError, AttributeError, TypeError) as error:
-            raise SlotsChanged from error
-        kept = self.cache.get([tensors[i] for i in self._static_positions])
+        if generation != self._generation or self._refetch:
+            self._tensors = self._fetch()
+            self._generation = generation
+        tensors = self._tensors
+        if self._layouts.changed(tensors):
+            self._check_layouts(tensors)
+        static = [tensors[i] for i in self._static_positions]
+        kept = self.cache.get(static) if keep is None else keep(self, static)
         arguments = [*(tensors[i] for i in self._residual_positions), *kept, *inputs]
         self.calls += 1
         outputs = self._code_for(inputs, arguments)(*arguments)
         return pytree.tree_unflatten(list(outputs), self.captured.out_spec)
+
+    def _check_layouts(self, tensors: list[torch.Tensor]) -> None:
+        """Accept tensors that differ in ``requires_grad`` alone, which is part of the caller's key."""
+        if list(map(_layout, tensors)) != self._compiled_for:
+            raise SlotsChanged
+        self._layouts = watch_tensors(tensors, content=False, compare_bytes=False)
+
+    def _fetch(self) -> list[torch.Tensor]:
+        try:
+            tensors = [slot.container[slot.key] for slot in self._slots]
+        except (KeyError, IndexError) as error:
+            raise SlotsChanged from error
+        if not all(isinstance(t, torch.Tensor) for t in tensors):
+            raise SlotsChanged
+        return tensors
 
     def _code_for(self, inputs: Sequence[torch.Tensor], arguments: Sequence[torch.Tensor]) -> Lowered:
         key = tuple((t.shape, t.stride()) for t in inputs)
@@ -127,11 +168,18 @@ class Specialisation:
         try:
             if symbolic:
                 fakes = [n.meta["val"] for n in residual.graph.nodes if n.op == "placeholder"]
-                return lower(residual, fakes, self._options.backend, fake_mode_of(residual.graph))
-            return lower(residual, arguments, self._options.backend)
+                code = lower(residual, fakes, self._options.backend, fake_mode_of(residual.graph))
+            else:
+                code = lower(residual, arguments, self._options.backend)
+            return code if code is residual or not self.grad else twice_differentiable(code, residual)
         except Exception as error:  # a backend may fail in any way; the graph itself still gives the answer
             reason = f"{self._options.backend!r} failed ({type(error).__name__}: {error}); the graph runs eagerly"
             self.remarks.append(Remark("lowering", "declined", "backend", reason))
             return residual
         finally:
             self.lowering_seconds += time.perf_counter() - start
+
+
+def _layout(tensor: torch.Tensor) -> tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]:
+    """What compiled code assumes of a parameter or buffer."""
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device
