@@ -124,6 +124,6 @@ def _refuse_synchronised() -> None:
     if active is not None and active.require_backward_grad_sync:
         raise AccumulationError(
             "accumulate() under DistributedDataParallel must be inside no_sync(): gradients of the slow networks "
-            "arrive when the block ends, after the synchronisation. Run the last micro-batch outside of both blocks; it "
-            "synchronises everything that was accumulated"
+            "arrive when the block ends, after the synchronisation. Run the last micro-batch outside of both blocks: "
+            "it synchronises everything that was accumulated"
         )

@@ -50,9 +50,7 @@ class ModuleGuard:
             value
             for m in self.modules
             for name, value in m.__dict__.items()
-            if isinstance(value, (list, dict, set))
-            and name not in _REGISTRIES | _DERIVED
-            and not name.endswith("_hooks")
+            if isinstance(value, (list, dict, set)) and name not in _WATCHED_OTHERWISE and not name.endswith("_hooks")
         ]
         self._dicts = [c for c in containers if isinstance(c, dict)]
         self._dict_copies = [dict(c) for c in self._dicts]
