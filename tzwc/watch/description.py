@@ -28,6 +28,7 @@ def is_plain(tensor: Tensor) -> bool:
         and not tensor._is_zerotensor()
         and not torch._is_functional_tensor(tensor)
         and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        and _ask(lambda: tensor.data_ptr()) is not None
     )
 
 
@@ -47,7 +48,10 @@ def layout_of(tensor: Tensor) -> tuple[object, ...]:
 
 def version_of(tensor: Tensor) -> int:
     """The version counter; −1 for inference tensors, which have none."""
-    return -1 if tensor.is_inference() else tensor._version
+    try:
+        return -1 if tensor.is_inference() else tensor._version
+    except RuntimeError:  # an inference tensor that was given ordinary data
+        return -1
 
 
 def pointer_of(tensor: Tensor) -> int:

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from tzwc.watch.extension import disabled, extension
+from tzwc.watch.native_watch import native_dict_watch, native_tensor_watch
 from tzwc.watch.protocols import DictWatch, TensorWatch
 from tzwc.watch.python_watch import PythonDictWatch, PythonTensorWatch
 
@@ -31,7 +33,10 @@ def watch_tensors(tensors: Sequence[Tensor], *, content: bool, compare_bytes: bo
     Raises:
         TypeError: an entry is not a tensor; the message names its position.
     """
-    return PythonTensorWatch(tensors, content, compare_bytes)
+    module = None if disabled() else extension.request()
+    if module is None:
+        return PythonTensorWatch(tensors, content, compare_bytes)
+    return native_tensor_watch(module, tensors, content, compare_bytes)
 
 
 def watch_dicts(dicts: Sequence[dict[Any, Any]]) -> DictWatch:
@@ -43,17 +48,18 @@ def watch_dicts(dicts: Sequence[dict[Any, Any]]) -> DictWatch:
     Raises:
         TypeError: an entry is not a dict; the message names its position.
     """
-    return PythonDictWatch(dicts)
+    module = None if disabled() else extension.request()
+    return PythonDictWatch(dicts) if module is None else native_dict_watch(module, dicts)
 
 
 def native_available() -> bool:
     """Whether watches made from now on are native ones."""
-    return False
+    return not native_reason()
 
 
 def native_reason() -> str:
     """Why watches are not native ones; empty when they are."""
-    return "not built"
+    return "TZWC_NATIVE=0" if disabled() else extension.reason
 
 
 def ensure_native(timeout: float) -> bool:
@@ -65,5 +71,4 @@ def ensure_native(timeout: float) -> bool:
     Returns:
         Whether watches made from now on are native ones.
     """
-    del timeout
-    return False
+    return not disabled() and extension.wait(timeout)

@@ -23,7 +23,7 @@ from tzwc.watch.description import (
     version_of,
 )
 
-__all__ = ["PythonDictWatch", "PythonTensorWatch", "check_tensors"]
+__all__ = ["PythonDictWatch", "PythonTensorWatch", "Record", "check_tensors"]
 
 
 def check_tensors(tensors: Sequence[Tensor]) -> None:
@@ -34,7 +34,7 @@ def check_tensors(tensors: Sequence[Tensor]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
+class Record:
     """One tensor as it was. What is not to be compared is None."""
 
     plain: bool
@@ -46,15 +46,15 @@ class _Record:
     bits: Tensor | None = None
 
     @staticmethod
-    def of(tensor: Tensor, content: bool, compare_bytes: bool) -> _Record:
+    def of(tensor: Tensor, content: bool, compare_bytes: bool) -> Record:
         identity = tensor if content else None
         if not is_plain(tensor):
             # Described first, as versions are below: what is written in between shows as a change.
             description = describe_other(tensor, content)
-            return _Record(False, description, identity, storage=other_storage(tensor) if content else None)
+            return Record(False, description, identity, storage=other_storage(tensor) if content else None)
         version = version_of(tensor) if content else -1
         bits = raw_view(tensor) if compare_bytes and tensor.device.type == "cpu" else None
-        return _Record(
+        return Record(
             True,
             layout_of(tensor),
             identity,
@@ -90,7 +90,7 @@ class PythonTensorWatch:
 
     def __init__(self, tensors: Sequence[Tensor], content: bool, compare_bytes: bool) -> None:
         check_tensors(tensors)
-        self._records = [_Record.of(tensor, content, compare_bytes) for tensor in tensors]
+        self._records = [Record.of(tensor, content, compare_bytes) for tensor in tensors]
 
     def changed(self, tensors: Sequence[Tensor]) -> list[int]:
         """Indices of the tensors that differ from those recorded."""
