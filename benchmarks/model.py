@@ -18,13 +18,12 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 import tzwc
 from tzwc.factory import InputSpec, default_inputs, resolve
-from tzwc.terminal import working
+from tzwc.terminal import output, working
 from tzwc.timing import Timing, interleave, ratio
 
 
@@ -114,7 +113,7 @@ def _show(facts: dict[str, Any], results: list[dict[str, Any]]) -> None:
         table.add_column(heading, justify="left" if heading == "contender" else "right")
     for result in results:
         table.add_row(*(str(value) for value in result.values()))
-    Console().print(table)
+    output().print(table)
 
 
 if __name__ == "__main__":
