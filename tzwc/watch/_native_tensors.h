@@ -30,7 +30,9 @@ TensorImpl* impl_of(PyObject* tensor) {
   return reinterpret_cast<PythonTensor*>(tensor)->impl;
 }
 
-const uint64_t plain_keys = ((uint64_t{1} << c10::num_backends) - 1) |
+// Every backend but the one that has no memory.
+const uint64_t plain_keys =
+    (((uint64_t{1} << c10::num_backends) - 1) & ~DispatchKeySet(c10::BackendComponent::MetaBit).raw_repr()) |
     (DispatchKeySet(
          {DispatchKey::Dense,
           DispatchKey::ADInplaceOrView,
@@ -42,12 +44,13 @@ const uint64_t plain_keys = ((uint64_t{1} << c10::num_backends) - 1) |
         .raw_repr();
 
 // Strided, with memory of its own, and of no subclass; neither quantised, nested, fake nor wrapped.
-bool is_plain(PyObject* object) {
+C10_ALWAYS_INLINE bool is_plain(PyObject* object) {
   if (Py_TYPE(object) != tensor_type && Py_TYPE(object) != parameter_type) {
     return false;
   }
   TensorImpl* impl = impl_of(object);
-  return (impl->key_set().raw_repr() & ~plain_keys) == 0 && impl->has_storage() && !impl->is_meta();
+  // has_storage() would be a call, hundreds of times over.
+  return (impl->key_set().raw_repr() & ~plain_keys) == 0 && impl->unsafe_storage();
 }
 
 bool is_tensor(PyObject* object) {
@@ -95,13 +98,13 @@ struct Walk {
   }
 };
 
-const char* data_of(const TensorImpl& impl) {
+C10_ALWAYS_INLINE const char* data_of(const TensorImpl& impl) {
   // Read through the storage, because a tensor's data() would unshare copy-on-write memory.
   const auto* start = static_cast<const char*>(impl.unsafe_storage().data());
   return impl.numel() == 0 ? nullptr : start + impl.storage_offset() * static_cast<int64_t>(impl.itemsize());
 }
 
-int64_t version_of(TensorImpl& impl) {
+C10_ALWAYS_INLINE int64_t version_of(TensorImpl& impl) {
   const auto& counter = impl.version_counter();
   return impl.is_inference() || !counter.enabled() ? -1 : static_cast<int64_t>(counter.current_version());
 }
@@ -112,7 +115,7 @@ bool holds(const TensorImpl& impl, const Walk& walk) {
   return offset + walk.end <= impl.unsafe_storage().nbytes();
 }
 
-uint8_t flags_of(const TensorImpl& impl) {
+C10_ALWAYS_INLINE uint8_t flags_of(const TensorImpl& impl) {
   return static_cast<uint8_t>(impl.requires_grad() | impl.is_conj() << 1 | impl.is_neg() << 2);
 }
 
@@ -207,9 +210,14 @@ struct Tensors {
         entry.device != impl.device() || entry.dims != impl.dim()) {
       return true;
     }
+    // A loop: for so few numbers, the calls of memcmp that std::equal makes cost more than the comparison.
     const int64_t* shape = shapes.data() + entry.shape;
-    if (!std::equal(shape, shape + entry.dims, impl.sizes().begin()) ||
-        !std::equal(shape + entry.dims, shape + 2 * entry.dims, impl.strides().begin())) {
+    const int64_t *sizes = impl.sizes().data(), *strides = impl.strides().data();
+    int64_t difference = 0;
+    for (uint32_t d = 0; d < entry.dims; ++d) {
+      difference |= (shape[d] ^ sizes[d]) | (shape[entry.dims + d] ^ strides[d]);
+    }
+    if (difference != 0) {
       return true;
     }
     return !bits.empty() && bits[index] && !bits[index]->same(impl);

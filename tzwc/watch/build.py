@@ -100,6 +100,7 @@ def compile_library(path: Path, started: Callable[[subprocess.Popen[str], Path],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that it can be ended together with the programs it runs
         ) as process:
             started(process, temporary)
             said = process.communicate()[0]
@@ -116,7 +117,7 @@ def compile_library(path: Path, started: Callable[[subprocess.Popen[str], Path],
 def _flags() -> list[str]:
     root = Path(torch.__file__).parent
     return [
-        *("-O2", "-std=c++20", "-shared", "-fPIC", "-fvisibility=hidden", "-w"),
+        *("-O2", "-std=c++20", "-shared", "-fPIC", "-fvisibility=hidden", "-w", "-DNDEBUG"),
         f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}",
         f"-isystem{root / 'include'}",
         f"-isystem{sysconfig.get_path('include')}",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +63,9 @@ class Extension:
     def stop(self) -> None:
         """End a build that is under way and leave nothing of it."""
         build = self._build
-        if build is not None:
-            build[0].kill()
+        if build is not None and build[0].poll() is None:
+            with suppress(OSError):
+                os.killpg(build[0].pid, signal.SIGTERM)  # on which compilers remove their own temporary files
             build[1].unlink(missing_ok=True)
 
     def _start(self) -> None:

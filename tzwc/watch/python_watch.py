@@ -69,8 +69,9 @@ class Record:
         if content and tensor is not self.tensor:
             return True
         if not self.plain:
-            return describe_other(tensor, content) != self.layout
-        if type(tensor) not in PLAIN_TYPES:
+            return is_plain(tensor) or describe_other(tensor, content) != self.layout
+        # The tensor that was recorded can hardly have become another kind; one that came in its place can.
+        if type(tensor) not in PLAIN_TYPES or not (content or is_plain(tensor)):
             return True
         try:
             if content and (version_of(tensor) != self.version or pointer_of(tensor) != self.pointer):
