@@ -49,22 +49,6 @@ PyObject* tensors_new(PyTypeObject* type, PyObject* args, PyObject* /*kwargs*/) 
   return done;
 }
 
-// Parameters lie all over the memory. Fetching them a few turns ahead hides most of the time that takes.
-constexpr Py_ssize_t prefetch_distance = 6;
-
-void prefetch_object(PyObject* object) {
-  __builtin_prefetch(object);
-}
-
-void prefetch_impl(PyObject* object) {
-  if (is_tensor(object)) {
-    const auto* start = reinterpret_cast<const char*>(impl_of(object));
-    for (size_t line = 0; line < sizeof(TensorImpl); line += 64) {
-      __builtin_prefetch(start + line);
-    }
-  }
-}
-
 // The indices that differ, as a new list.
 PyObject* compare(const Tensors& tensors, PyObject* sequence) {
   const Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
@@ -77,10 +61,7 @@ PyObject* compare(const Tensors& tensors, PyObject* sequence) {
   PyObject** const objects = PySequence_Fast_ITEMS(sequence);
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject* object = objects[i];
-    if (i + 2 * prefetch_distance < count) {
-      prefetch_object(objects[i + 2 * prefetch_distance]);
-      prefetch_impl(objects[i + prefetch_distance]);
-    }
+    prefetch(objects, i, count);
     if (!is_tensor(object)) {
       return wrong_entry(i, "tensor", object);
     }

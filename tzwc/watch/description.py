@@ -7,7 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["describe_other", "is_plain", "layout_of", "other_storage", "pointer_of", "raw_view", "version_of"]
+__all__ = [
+    "describe_other",
+    "is_plain",
+    "is_wrapper",
+    "layout_of",
+    "other_storage",
+    "pointer_of",
+    "raw_view",
+    "version_of",
+]
 
 PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 
@@ -25,10 +34,17 @@ def is_plain(tensor: Tensor) -> bool:
         and tensor.device.type != "meta"
         and not tensor.is_quantized
         and not tensor.is_nested
-        and not tensor._is_zerotensor()
-        and not torch._is_functional_tensor(tensor)
-        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        and not is_wrapper(tensor)
         and _ask(lambda: tensor.data_ptr()) is not None
+    )
+
+
+def is_wrapper(tensor: Tensor) -> bool:
+    """Whether the tensor has strides, but stands for others or for nothing instead of having memory."""
+    return bool(
+        tensor._is_zerotensor()
+        or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        or torch._is_functional_tensor(tensor)
     )
 
 
@@ -37,6 +53,7 @@ def layout_of(tensor: Tensor) -> tuple[object, ...]:
     return (
         tensor.shape,
         tensor.stride(),
+        tensor.layout,
         tensor.dtype,
         tensor.device,
         tensor.requires_grad,

@@ -16,6 +16,7 @@ from tzwc.watch.description import (
     PLAIN_TYPES,
     describe_other,
     is_plain,
+    is_wrapper,
     layout_of,
     other_storage,
     pointer_of,
@@ -71,7 +72,7 @@ class Record:
         if not self.plain:
             return is_plain(tensor) or describe_other(tensor, content) != self.layout
         # The tensor that was recorded can hardly have become another kind; one that came in its place can.
-        if type(tensor) not in PLAIN_TYPES or not (content or is_plain(tensor)):
+        if type(tensor) not in PLAIN_TYPES or (not content and is_wrapper(tensor)):
             return True
         try:
             if content and (version_of(tensor) != self.version or pointer_of(tensor) != self.pointer):
