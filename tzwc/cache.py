@@ -100,35 +100,35 @@ class StaticCache:
 
     def _refresh(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         for _ in range(_ATTEMPTS):
+            # The order is what makes this safe while other threads write. A write before this line shows in the
+            # comparison with what was published; a write after it shows when the new record is compared below.
+            watch = watch_tensors(tensors, content=True, compare_bytes=self._check == "bytes")
             published = self._published
-            changed = None if published is None else published.watch.changed(tensors)
+            changed = list(range(len(tensors))) if published is None else published.watch.changed(tensors)
             if published is not None and not changed:
                 return published.values  # another thread was faster
-            attempt = self._evaluate(tensors, published, changed)
-            if not attempt.watch.changed(tensors):  # nobody wrote to a slot meanwhile: key and values belong together
-                self._published = attempt
-                self.stats.bytes = sum(v.untyped_storage().nbytes() for v in attempt.values)
+            values = self._evaluate(tensors, published, changed)
+            if not watch.changed(tensors):
+                self._published = _Published(watch, values)
+                self.stats.bytes = sum(v.untyped_storage().nbytes() for v in values)
                 break
         self.stats.misses += 1
-        return attempt.values
+        return values
 
     def _evaluate(
-        self, tensors: Sequence[torch.Tensor], previous: _Published | None, changed: list[int] | None
-    ) -> _Published:
-        # Recorded first: a write that comes later is then seen as a change.
-        watch = watch_tensors(tensors, content=True, compare_bytes=self._check == "bytes")
-        names = self._slots if changed is None else [self._slots[i] for i in changed]
-        stale = [i for i, v in enumerate(self._program.values) if previous is None or v.slots.intersection(names)]
-        if previous is None:
-            stale = list(range(len(self._program.values)))
+        self, tensors: Sequence[torch.Tensor], previous: _Published | None, changed: list[int]
+    ) -> tuple[torch.Tensor, ...]:
+        names = {self._slots[i] for i in changed}
+        stale = [i for i, v in enumerate(self._program.values) if previous is None or v.slots & names]
         # Values outlive the call, so they must be ordinary tensors even when the call is in inference mode.
         with torch.inference_mode(False), torch.no_grad():
             fresh = self._program.evaluate(dict(zip(self._slots, tensors, strict=True)), stale)
-        values = list(previous.values) if previous is not None else [torch.empty(0)] * len(self._program.values)
-        for index, value in zip(stale, fresh, strict=True):
-            values[index] = value
         self.stats.evaluations += len(stale)
-        return _Published(watch, tuple(values))
+        renewed = dict(zip(stale, fresh, strict=True))
+        return tuple(
+            renewed[i] if previous is None or i in renewed else previous.values[i]
+            for i in range(len(self._program.values))
+        )
 
 
 _following = False

@@ -20,6 +20,7 @@ from tzwc.accumulate import Accumulation, AccumulationError, outside_checkpoints
 from tzwc.capture import Capture, capture
 from tzwc.describe import specialisation_infos, versions
 from tzwc.errors import CaptureError, InvalidArgumentError, TzwcError
+from tzwc.gate import Gate
 from tzwc.guards import ModuleGuard, transforms_active
 from tzwc.inspection import Report, diff, dump
 from tzwc.options import CompileOptions
@@ -56,6 +57,7 @@ class CompiledModule(nn.Module):
     _lock: threading.RLock
     _bypassed: set[str]
     _accumulation: Accumulation | None
+    _gate: Gate
     _guard: ModuleGuard | None
     _table: dict[tuple[Any, ...], Specialisation | None]
     _families: dict[tuple[Any, ...], list[Specialisation]]
@@ -66,15 +68,21 @@ class CompiledModule(nn.Module):
             self.__dict__[registry] = original.__dict__[registry]
         # Set past nn.Module, which would register the original as a submodule and prefix every name with it.
         self.__dict__.update(original=original, options=options, remarks=[], _lock=threading.RLock(), _bypassed=set())
-        self.__dict__["_accumulation"] = None
+        self.__dict__.update(_accumulation=None, _gate=Gate())
         self._forget()
 
     # --- the call ---------------------------------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """``original(*args, **kwargs)``, compiled; see :func:`tzwc.compile`."""
+        with self._gate.reading():
+            return self._call(args, kwargs)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         leaves, spec = pytree.tree_flatten((args, kwargs))
         reason = transforms_active(leaves)
+        if reason is None and type(self) is not CompiledModule:
+            reason = f"its class was changed to {type(self).__name__}, which manages parameters on its own"
         if reason is not None:
             return self._run_original(reason, args, kwargs)
         for _ in range(2):
@@ -190,6 +198,16 @@ class CompiledModule(nn.Module):
 
     def _forget(self) -> None:
         self.__dict__.update(_guard=None, _table={}, _families={})
+
+    @contextmanager
+    def updating(self) -> Iterator[None]:
+        """Change any number of parameters as one change: calls in other threads run before all of it or after.
+
+        ``load_state_dict`` and ``to`` of this module do so by themselves. It waits for running calls to return, and
+        new calls wait for it.
+        """
+        with self._gate.writing():
+            yield
 
     # --- training ---------------------------------------------------------------------------------------------------
 
@@ -317,7 +335,8 @@ class CompiledModule(nn.Module):
         delattr(self.original, name)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> CompiledModule:
-        self.original._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        with self.updating():
+            self.original._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
@@ -325,8 +344,9 @@ class CompiledModule(nn.Module):
         return self.original.state_dict(*args, **kwargs)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load into the original."""
-        return self.original.load_state_dict(state_dict, strict, assign)
+        """Load into the original, as one change to other threads."""
+        with self.updating():
+            return self.original.load_state_dict(state_dict, strict, assign)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModule:
         duplicate = CompiledModule(copy.deepcopy(self.original, memo), self.options)
