@@ -27,23 +27,24 @@ from tzwc.watch.python_watch import PythonDictWatch, PythonTensorWatch
 __all__ = ["main", "measure"]
 
 
-def measure(
-    contenders: dict[str, Callable[[], object]], rounds: int, disturb: Callable[[], object]
-) -> dict[str, float]:
-    """Median seconds of each contender; in every round each is called once, after ``disturb``, which does not count."""
+Call = Callable[[], object]
+
+
+def measure(contenders: dict[str, Call], rounds: int, prepare: Callable[[Call], object]) -> dict[str, float]:
+    """Median seconds of each contender; in every round each is called once, after ``prepare``, which does not count."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
-            disturb()
+            prepare(run)
             start = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def contenders(parameters: list[torch.Tensor], dicts: list[dict[str, Any]]) -> dict[str, Callable[[], object]]:
+def contenders(parameters: list[torch.Tensor], dicts: list[dict[str, Any]]) -> dict[str, Call]:
     """Every kind of watch, of the implementations that there are."""
-    table: dict[str, Callable[[], object]] = {}
+    table: dict[str, Call] = {}
     modes = {"layout": (False, False), "content": (True, False), "bytes": (True, True)}
     for name, (content, compare_bytes) in modes.items():
         python = PythonTensorWatch(parameters, content, compare_bytes)
@@ -72,8 +73,8 @@ def main() -> None:
     dicts: list[dict[str, Any]] = [{"training": True, "name": object()} for _ in range(options.dicts)]
     table = contenders(parameters, dicts)
     scratch = torch.ones(8 << 20)  # 32 MB: between two calls a model runs, and leaves nothing in the caches
-    warm = measure(table, options.rounds, lambda: None)
-    cold = measure(table, max(options.rounds // 10, 10), lambda: scratch.add_(1))
+    warm = measure(table, options.rounds, lambda run: run())
+    cold = measure(table, max(options.rounds // 10, 10), lambda _: scratch.add_(1))
 
     size = sum(p.nbytes for p in parameters)
     print(f"{len(parameters)} parameters, {size / 1e6:.2f} MB; {options.dicts} dicts; microseconds per call")

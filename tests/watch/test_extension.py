@@ -135,6 +135,7 @@ def test_what_killed_builds_left_is_removed(built: Path) -> None:
 
 @pytest.mark.usefixtures("native")
 def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TZWC_NATIVE", raising=False)
     assert tzwc.watch.native_available()
     assert tzwc.watch.native_reason() == ""
     monkeypatch.setenv("TZWC_NATIVE", "0")
