@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from tzwc.watch.extension import disabled, extension
+from tzwc.watch.interim import InterimDictWatch, InterimTensorWatch
 from tzwc.watch.native_watch import native_dict_watch, native_tensor_watch
 from tzwc.watch.protocols import DictWatch, TensorWatch
 from tzwc.watch.python_watch import PythonDictWatch, PythonTensorWatch
@@ -33,9 +34,11 @@ def watch_tensors(tensors: Sequence[Tensor], *, content: bool, compare_bytes: bo
     Raises:
         TypeError: an entry is not a tensor; the message names its position.
     """
-    module = None if disabled() else extension.request()
-    if module is None:
+    if disabled():
         return PythonTensorWatch(tensors, content, compare_bytes)
+    module = extension.request()
+    if module is None:
+        return InterimTensorWatch(tensors, content, compare_bytes)
     return native_tensor_watch(module, tensors, content, compare_bytes)
 
 
@@ -48,8 +51,10 @@ def watch_dicts(dicts: Sequence[dict[Any, Any]]) -> DictWatch:
     Raises:
         TypeError: an entry is not a dict; the message names its position.
     """
-    module = None if disabled() else extension.request()
-    return PythonDictWatch(dicts) if module is None else native_dict_watch(module, dicts)
+    if disabled():
+        return PythonDictWatch(dicts)
+    module = extension.request()
+    return InterimDictWatch(dicts) if module is None else native_dict_watch(module, dicts)
 
 
 def native_available() -> bool:

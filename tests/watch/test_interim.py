@@ -1,0 +1,49 @@
+"""A watch made before the extension was built becomes a native one, and misses nothing on the way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tzwc.watch import ensure_native
+from tzwc.watch.extension import extension
+from tzwc.watch.interim import InterimDictWatch, InterimTensorWatch
+from tzwc.watch.python_watch import PythonDictWatch, PythonTensorWatch
+
+
+@pytest.fixture
+def _late(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """An extension that is ready once the list holds True."""
+    if not ensure_native(120):
+        pytest.skip("the extension cannot be built here")
+    ready: list[bool] = []
+    request = extension.request
+    monkeypatch.setattr(extension, "request", lambda: request() if ready else None)
+    return ready
+
+
+def test_tensors(_late: list[bool]) -> None:
+    tensors = [torch.zeros(3), torch.ones(2)]
+    watch = InterimTensorWatch(tensors, content=True, compare_bytes=True)
+    assert watch.changed(tensors) == []
+    assert isinstance(watch._watch, PythonTensorWatch)
+    _late.append(True)
+    tensors[1].data.mul_(2)
+    assert watch.changed(tensors) == [1]
+    tensors[1].data.div_(2)
+    assert watch.changed(tensors) == []
+    assert not isinstance(watch._watch, PythonTensorWatch)
+    tensors[0].add_(1)
+    assert watch.changed(tensors) == [0]
+
+
+def test_dicts(_late: list[bool]) -> None:
+    entries = {"a": object()}
+    watch = InterimDictWatch([entries])
+    assert not watch.changed()
+    assert isinstance(watch._watch, PythonDictWatch)
+    _late.append(True)
+    assert not watch.changed()
+    assert not isinstance(watch._watch, PythonDictWatch)
+    entries["a"] = object()
+    assert watch.changed()
