@@ -1,12 +1,22 @@
-"""tzwc: a compiler-style graph library for models whose weights are written by other networks."""
+"""tzwc: a compiler-style graph library for models whose weights are written by other networks.
 
-from tzwc import models, ops, passes
-from tzwc.accumulate import AccumulationError
-from tzwc.api import compile
-from tzwc.capture import Capture, capture
-from tzwc.compiled import CompiledModule
-from tzwc.errors import CaptureError, InvalidArgumentError, PassError, SpecError, TzwcError
-from tzwc.remarks import Location, Remark
+Names are imported when they are first used, so that ``tzwc --help`` need not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tzwc import inspection, models, ops, passes
+    from tzwc.accumulate import AccumulationError
+    from tzwc.api import compile
+    from tzwc.compiled import CompiledModule
+    from tzwc.double_backward import SecondDerivativeError
+    from tzwc.errors import CaptureError, InvalidArgumentError, PassError, SpecError, TzwcError
+    from tzwc.graph_capture import Capture, capture
+    from tzwc.remarks import Location, Remark
 
 __all__ = [
     "AccumulationError",
@@ -17,11 +27,43 @@ __all__ = [
     "Location",
     "PassError",
     "Remark",
+    "SecondDerivativeError",
     "SpecError",
     "TzwcError",
     "capture",
     "compile",
+    "inspection",
     "models",
     "ops",
     "passes",
 ]
+
+_HOMES = {
+    "AccumulationError": "tzwc.accumulate",
+    "Capture": "tzwc.graph_capture",
+    "CaptureError": "tzwc.errors",
+    "CompiledModule": "tzwc.compiled",
+    "InvalidArgumentError": "tzwc.errors",
+    "Location": "tzwc.remarks",
+    "PassError": "tzwc.errors",
+    "Remark": "tzwc.remarks",
+    "SecondDerivativeError": "tzwc.double_backward",
+    "SpecError": "tzwc.errors",
+    "TzwcError": "tzwc.errors",
+    "capture": "tzwc.graph_capture",
+    "compile": "tzwc.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'tzwc' has no attribute {name!r}")
+    if name not in _HOMES:
+        return import_module(f"tzwc.{name}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -17,10 +17,10 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from tzwc.accumulate import Accumulation, AccumulationError, outside_checkpoints
-from tzwc.capture import Capture, capture
 from tzwc.describe import specialisation_infos, versions
 from tzwc.errors import CaptureError, InvalidArgumentError, TzwcError
 from tzwc.gate import Gate
+from tzwc.graph_capture import Capture, capture
 from tzwc.guards import ModuleGuard, transforms_active
 from tzwc.inspection import Report, diff, dump
 from tzwc.options import CompileOptions
@@ -326,7 +326,9 @@ class CompiledModule(nn.Module):
             return getattr(self.original, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "training" or name in self.__dict__ or "original" not in self.__dict__:
+        # ``__class__`` and its like belong to the wrapper: fully_shard gives modules another class.
+        own = name == "training" or name.startswith("__") or name in self.__dict__
+        if own or "original" not in self.__dict__:
             super().__setattr__(name, value)
         else:
             setattr(self.original, name, value)

@@ -23,6 +23,8 @@ _training = attrgetter("training")
 _REGISTRIES = {"_parameters", "_buffers", "_modules"}
 # The padding is made by PyTorch at construction from other attributes, which are looked at.
 _WATCHED_OTHERWISE = _REGISTRIES | {"_reversed_padding_repeated_twice"}
+# Set by torch.compile on modules that it is given; no forward reads them.
+_FOREIGN = ("_is_torch_compile", "_compiled_call_impl")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -85,7 +87,7 @@ class ModuleGuard:
             self._ids() == self._child_ids
             and list(map(type, self.modules)) == self._types
             and not any(self._hooks)
-            and all(len(d) == n and get(d) == values for d, n, get, values in self._attributes)
+            and all(_entries(d) == n and get(d) == values for d, n, get, values in self._attributes)
             and all(map(_same_entries, self._dicts, self._dict_copies))
             and all(a.get(j) is b.get(k) for a, j, b, k in self._ties)
         )
@@ -98,10 +100,17 @@ def _attribute_getter(module: nn.Module) -> tuple[int, Any, Any]:
     names = [
         name
         for name, value in module.__dict__.items()
-        if name not in _REGISTRIES and name != "training" and not isinstance(value, (torch.Tensor, list, dict, set))
+        if name not in _REGISTRIES
+        and name not in _FOREIGN
+        and name != "training"
+        and not isinstance(value, (torch.Tensor, list, dict, set))
     ]
     getter = itemgetter(*names, "_parameters", "_buffers", "_modules")
-    return len(module.__dict__), getter, getter(module.__dict__)
+    return _entries(module.__dict__), getter, getter(module.__dict__)
+
+
+def _entries(attributes: dict[str, Any]) -> int:
+    return len(attributes) - sum(name in attributes for name in _FOREIGN)
 
 
 def _same_entries(now: dict[Any, Any], then: dict[Any, Any]) -> bool:

@@ -9,7 +9,6 @@ first call, and 0.5 ms a call).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch import fx
 from torch._guards import TracingContext, tracing
 from torch._inductor import config as inductor_config
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from tzwc.errors import InvalidArgumentError
 
@@ -43,14 +43,14 @@ def check_backend(backend: Backend) -> Backend:
     """
     if callable(backend):
         return backend
-    known = sorted(torch._dynamo.list_backends(exclude_tags=()))
-    if backend not in known:
-        raise InvalidArgumentError(f"backend={backend!r} is not known to torch.compile; choose one of {known}")
+    if backend not in torch._dynamo.list_backends(exclude_tags=()):
+        usual = sorted([*torch._dynamo.list_backends(), "eager", "aot_eager"])
+        raise InvalidArgumentError(f"backend={backend!r} is not known to torch.compile; choose one of {usual}")
     return backend
 
 
 def lower(
-    module: fx.GraphModule, examples: Sequence[Any], backend: Backend, mode: FakeTensorMode | None = None
+    module: fx.GraphModule, examples: Sequence[torch.Tensor], backend: Backend, mode: FakeTensorMode | None = None
 ) -> Lowered:
     """Compile ``module`` for arguments like ``examples``.
 
@@ -63,6 +63,9 @@ def lower(
     if backend == "eager":
         return module
     compiler = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
-    context = tracing(TracingContext(mode)) if mode is not None else nullcontext()
-    with context, inductor_config.patch(_INDUCTOR):
+    if mode is None:
+        # Inductor caches compiled graphs on disk only where there is a shape environment.
+        mode = FakeTensorMode(shape_env=ShapeEnv())
+        examples = [mode.from_tensor(example, static_shapes=True) for example in examples]
+    with tracing(TracingContext(mode)), inductor_config.patch(_INDUCTOR):
         return compiler(module, list(examples))

@@ -10,9 +10,9 @@ import torch
 from torch.utils import _pytree as pytree
 
 from tzwc.cache import StaticCache
-from tzwc.capture import Capture
 from tzwc.double_backward import twice_differentiable
 from tzwc.graph import fake_mode_of
+from tzwc.graph_capture import Capture
 from tzwc.lowering import Lowered, lower
 from tzwc.options import CompileOptions
 from tzwc.pipeline import Stage, run_pipeline

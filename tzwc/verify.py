@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from tzwc.capture import Capture
+from tzwc.graph_capture import Capture
 
 __all__ = ["disagreement"]
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import tzwc
 from tests.tzwc.programs import HyperConv, SumsGradients, WithBuffers, example
-from tzwc.capture import Capture
 from tzwc.graph import location
+from tzwc.graph_capture import Capture
 
 
 def run(captured: Capture, *inputs: Tensor) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ import tzwc
 from tests.conftest import examples
 from tests.models.strategies import build, example_input, specs
 from tests.tzwc.programs import HyperConv, example
-from tzwc.capture import Capture
+from tzwc.graph_capture import Capture
 from tzwc.models import TerminatorSpec
 from tzwc.passes import DEFAULT_PASSES
 from tzwc.pipeline import Pass, PassContext, run_pipeline, snapshot

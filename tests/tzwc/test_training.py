@@ -233,3 +233,58 @@ def test_two_processes(tmp_path: Path) -> None:
         for a, b in zip(accumulated, eager_gradients(BATCHES), strict=True):
             torch.testing.assert_close(a, b / 2, rtol=1e-12, atol=1e-12)
         assert "no_sync()" in refused
+
+
+def _fsdp_worker(rank: int, rendezvous: str, results: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    fast = compiled(hyper_conv())
+    optimizer_steps = []
+    mesh = init_device_mesh("cpu", (2,))
+    fully_shard(fast, mesh=mesh)
+    optimizer = torch.optim.SGD(fast.parameters(), 0.1)
+    for _ in range(2):
+        with torch.no_grad():
+            optimizer_steps.append(fast(BATCHES[0]).clone())
+        square(fast(BATCHES[0])).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        optimizer_steps.append(fast(BATCHES[0]).clone())
+    torch.save((optimizer_steps, [str(r) for r in fast.remarks]), f"{results}{rank}")
+    dist.destroy_process_group()
+
+
+def test_sharded_parameters_give_right_results_and_a_remark(tmp_path: Path) -> None:
+    mp.spawn(_fsdp_worker, (str(tmp_path / "rendezvous"), str(tmp_path / "result")), nprocs=2)
+    model = hyper_conv()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    expected = []
+    for _ in range(2):
+        expected.append(model(BATCHES[0]).detach())
+        square(model(BATCHES[0])).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    expected.append(model(BATCHES[0]).detach())
+    for rank in range(2):
+        found, remarks = torch.load(tmp_path / f"result{rank}", weights_only=True)
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+        assert any("manages parameters on its own" in remark for remark in remarks)
+
+
+def test_a_compiled_optimiser_step_renews_kept_values() -> None:
+    fast = tzwc.compile(hyper_conv(), backend="eager", check="version")
+    optimizer = torch.optim.Adam(fast.parameters(), 0.1)
+    step = torch.compile(optimizer.step, backend="aot_eager")
+    for _ in range(2):
+        with torch.no_grad():
+            torch.testing.assert_close(fast(BATCHES[0]), fast.original(BATCHES[0]))
+        square(fast(BATCHES[0])).backward()
+        step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        torch.testing.assert_close(fast(BATCHES[0]), fast.original(BATCHES[0]))
