@@ -17,6 +17,7 @@ import tzwc
 from tzwc.compiled import CompiledModule
 from tzwc.digits import BATCH, Digits, accuracy, load, logits, train
 from tzwc.models import terminator
+from tzwc.pictures import draw_kernels
 from tzwc.terminal import working
 from tzwc.timing import Timing, interleave, ratio
 
@@ -111,7 +112,8 @@ def run(settings: Settings, console: Console) -> bool:
     if not fast.specialisations:
         console.print("the model was not compiled: see the remarks above")
     fast.dump(settings.out)
-    console.print(f"graphs after every pass and this report: {settings.out}/\n")
+    draw_kernels(model.global_kernels(), settings.out / "kernels.png")
+    console.print(f"graphs after every pass, this report, and kernels.png: {settings.out}/\n")
     _show_speed(_measure(model, fast, data, settings), console)
     return agreement.holds and bool(fast.specialisations)
 

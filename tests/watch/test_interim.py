@@ -12,7 +12,7 @@ from tzwc.watch.python_watch import PythonDictWatch, PythonTensorWatch
 
 
 @pytest.fixture
-def _late(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+def late(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """An extension that is ready once the list holds True."""
     if not ensure_native(120):
         pytest.skip("the extension cannot be built here")
@@ -22,12 +22,12 @@ def _late(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return ready
 
 
-def test_tensors(_late: list[bool]) -> None:
+def test_tensors(late: list[bool]) -> None:
     tensors = [torch.zeros(3), torch.ones(2)]
     watch = InterimTensorWatch(tensors, content=True, compare_bytes=True)
     assert watch.changed(tensors) == []
     assert isinstance(watch._watch, PythonTensorWatch)
-    _late.append(True)
+    late.append(True)
     tensors[1].data.mul_(2)
     assert watch.changed(tensors) == [1]
     tensors[1].data.div_(2)
@@ -37,12 +37,12 @@ def test_tensors(_late: list[bool]) -> None:
     assert watch.changed(tensors) == [0]
 
 
-def test_dicts(_late: list[bool]) -> None:
+def test_dicts(late: list[bool]) -> None:
     entries = {"a": object()}
     watch = InterimDictWatch([entries])
     assert not watch.changed()
     assert isinstance(watch._watch, PythonDictWatch)
-    _late.append(True)
+    late.append(True)
     assert not watch.changed()
     assert not isinstance(watch._watch, PythonDictWatch)
     entries["a"] = object()
