@@ -1,4 +1,4 @@
-"""The command line: ``tzwc demo``, ``tzwc compile`` and ``tzwc passes``.
+"""The command line: ``tzwc demo``, ``tzwc compile``, ``tzwc passes`` and ``tzwc bench``.
 
 Exit codes: 0 for success, 1 when the work failed, 2 when the command was not understood. torch is imported by the
 commands that need it, so that ``--help`` answers at once.
@@ -32,6 +32,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 success, 1 the work failed, 2 the command was not understood.",
 )
+bench = typer.Typer(no_args_is_help=True, help="Measure, contenders in turns, on this machine.")
+app.add_typer(bench, name="bench")
 
 Backend = Annotated[str, typer.Option(help="A backend of torch.compile that lowers the rewritten graph.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -169,3 +171,50 @@ def demo(
         settings = Settings(epochs, seconds, backend, threads, out)
         if not run(settings.quickly() if quick else settings, output()):
             raise typer.Exit(1)
+
+
+@bench.command(name="cache")
+def bench_cache(
+    presets: Annotated[str, typer.Option(metavar="A,B,…", help="Declared models.")] = "cifar10,smnist",
+    batches: Annotated[str, typer.Option(metavar="N,M,…", help="First sizes of the input.")] = "1,16,64",
+    backend: Backend = "inductor",
+    contenders: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Of eager, tzwc, compile, freezing, const_fold; by default all.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Of each measurement.")] = 25,
+    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
+    json_: Json = False,
+    trace: Trace = False,
+) -> None:
+    """What keeping values costs and gains, and who still gives them after the parameters have changed.
+
+    With Inductor, every contender compiles for minutes; --backend eager gives a quick look at the rest.
+    """
+    with _reported(trace):
+        import torch
+
+        from tzwc.bench.cache import Request, run
+        from tzwc.bench.tables import show_cache
+
+        names = None if contenders is None else _listed(contenders)
+        request = Request(_listed(presets), _sizes(batches), backend, names, rounds)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        result = run(request)
+        if json_:
+            typer.echo(json.dumps(result.to_dict(), indent=2))
+        else:
+            show_cache(result, output())
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    from tzwc.errors import InvalidArgumentError
+
+    try:
+        return tuple(map(int, _listed(text)))
+    except ValueError:
+        raise InvalidArgumentError(f"batches {text!r}: expected numbers joined by commas, such as 1,16,64") from None
