@@ -34,10 +34,12 @@ def test_python_of_the_readme(capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 @pytest.mark.usefixtures("_without_compiler")
 @pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
-def test_examples(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples(example: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", [example])
     runpy.run_path(str(ROOT / "examples" / example), run_name="__main__")
     said = capsys.readouterr().out
     expected = {
+        "accumulate.py": r"agree to 1e-12: True(.|\n)*× as fast",
         "own_model.py": r"after a change: +\d(\.\d+)?e-0[5-9]",
         "own_pass.py": r"equal: True(.|\n)* declined: relu_\d is needed elsewhere",
         "train.py": r"step 300: loss 0\.[0-4]",

@@ -18,7 +18,7 @@ def show_cache(bench: CacheBench, console: Console) -> None:
     console.print()
     console.print("the check at every call, in µs: median (shortest)")
     console.print(_checks(bench))
-    console.print("sum: guard, layout and cache; call: all that surrounds the compiled code. Nothing looks at the input.\n")
+    console.print("sum: guard, layout and cache; call: all that surrounds the compiled code\n")
     console.print("inference, contenders in turns")
     console.print(_contenders(bench))
     for preset in bench.presets:
