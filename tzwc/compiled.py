@@ -6,9 +6,8 @@ import copy
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,64 +16,59 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from tzwc.accumulate import Accumulation, AccumulationError, outside_checkpoints
+from tzwc.call_key import CallKey, call_key, family_of
 from tzwc.describe import specialisation_infos, versions
 from tzwc.errors import CaptureError, InvalidArgumentError, TzwcError
-from tzwc.gate import Gate
 from tzwc.graph_capture import Capture, capture
 from tzwc.guards import ModuleGuard, transforms_active
 from tzwc.inspection import Report, diff, dump
 from tzwc.options import CompileOptions
 from tzwc.pipeline import Stage
 from tzwc.remarks import Remark
+from tzwc.shared_module import SharedModule
 from tzwc.specialisation import SlotsChanged, Specialisation
 from tzwc.verify import disagreement
 
 __all__ = ["CompiledModule"]
 
-# Leaves of the arguments that become constants of the graph, compared by value at every call.
-_CONSTANTS = (int, float, bool, str, bytes, complex, type(None), torch.dtype, torch.device, torch.Size)
 
-_requires_grad = attrgetter("requires_grad")
-
-_REGISTRIES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
-
-
-class CompiledModule(nn.Module):
+class CompiledModule(SharedModule):
     """Gives the results of ``original``, from graphs that are captured, rewritten and lowered on demand.
 
-    The wrapper shares parameters, buffers and submodules with the original: ``state_dict``, ``to``, ``train``,
-    optimisers and attributes work on both at once and under the same names. Made by :func:`tzwc.compile`.
+    Made by :func:`tzwc.compile`.
 
     Attributes:
-        original: the module as it was given.
+        original: the module as it was given; parameters, names and attributes are its own.
         options: how it is compiled.
         remarks: what was found out outside of any pass: fall-backs, and new captures with their reason.
     """
 
-    original: nn.Module
     options: CompileOptions
     remarks: list[Remark]
     _lock: threading.RLock
     _bypassed: set[str]
     _accumulation: Accumulation | None
-    _gate: Gate
     _guard: ModuleGuard | None
-    _table: dict[tuple[Any, ...], Specialisation | None]
-    _families: dict[tuple[Any, ...], list[Specialisation]]
+    _table: dict[CallKey, Specialisation | None]
+    _families: dict[CallKey, list[Specialisation]]
 
     def __init__(self, original: nn.Module, options: CompileOptions) -> None:
-        super().__init__()
-        for registry in _REGISTRIES:
-            self.__dict__[registry] = original.__dict__[registry]
-        # Set past nn.Module, which would register the original as a submodule and prefix every name with it.
-        self.__dict__.update(original=original, options=options, remarks=[], _lock=threading.RLock(), _bypassed=set())
-        self.__dict__.update(_accumulation=None, _gate=Gate())
+        super().__init__(
+            original,
+            options=options,
+            remarks=[],
+            _lock=threading.RLock(),
+            _bypassed=set(),
+            _accumulation=None,
+        )
         self._forget()
 
     # --- the call ---------------------------------------------------------------------------------------------------
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """``original(*args, **kwargs)``, compiled; see :func:`tzwc.compile`."""
+        if torch.compiler.is_compiling():  # asked here, since the gate itself cannot be traced
+            return self.original(*args, **kwargs)
         with self._gate.reading():
             return self._call(args, kwargs)
 
@@ -118,7 +112,8 @@ class CompiledModule(nn.Module):
         kwargs: dict[str, Any],
     ) -> Specialisation | None:
         """The specialisation for these arguments; ``None`` when the module must run as it was."""
-        key = self._key(guard, leaves, spec)
+        accumulating = torch.is_grad_enabled() and self._accumulation is not None
+        key = call_key(guard, leaves, spec, accumulating)
         if key is None:
             self._note_once("an argument is neither a tensor nor a plain constant")
             return None
@@ -130,27 +125,13 @@ class CompiledModule(nn.Module):
                     self._table[key] = self._find_or_build(key, leaves, args, kwargs)
                 return self._table[key]
 
-    def _key(self, guard: ModuleGuard, leaves: list[Any], spec: pytree.TreeSpec) -> tuple[Any, ...] | None:
-        grad = torch.is_grad_enabled()
-        described: list[Any] = []
-        for leaf in leaves:
-            if isinstance(leaf, torch.Tensor):
-                described.append((leaf.shape, leaf.dtype, leaf.device, grad and leaf.requires_grad, leaf.layout))
-            elif isinstance(leaf, _CONSTANTS):
-                described.append((type(leaf), leaf))
-            else:
-                return None
-        needs_gradients = bytes(map(_requires_grad, guard.parameters)) if grad else b""
-        accumulating = grad and self._accumulation is not None
-        return (_ambient(), guard.training, needs_gradients, accumulating, spec, tuple(described))
-
     # --- building ---------------------------------------------------------------------------------------------------
 
     def _find_or_build(
-        self, key: tuple[Any, ...], leaves: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, key: CallKey, leaves: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Specialisation | None:
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        family = (*key[:-1], tuple(_without_shape(leaf) for leaf in key[-1]))
+        family = family_of(key)
         for candidate in self._families.get(family, []):
             if candidate.captured.accepts([t.shape for t in tensors]):
                 return candidate
@@ -198,16 +179,6 @@ class CompiledModule(nn.Module):
 
     def _forget(self) -> None:
         self.__dict__.update(_guard=None, _table={}, _families={})
-
-    @contextmanager
-    def updating(self) -> Iterator[None]:
-        """Change any number of parameters as one change: calls in other threads run before all of it or after.
-
-        ``load_state_dict`` and ``to`` of this module do so by themselves. It waits for running calls to return, and
-        new calls wait for it.
-        """
-        with self._gate.writing():
-            yield
 
     # --- training ---------------------------------------------------------------------------------------------------
 
@@ -299,57 +270,6 @@ class CompiledModule(nn.Module):
             self._bypassed.add(reason)
             self._note("declined", "capture", f"the module runs as it was: {reason}")
 
-    # --- being the original -----------------------------------------------------------------------------------------
-
-    @property
-    def training(self) -> bool:
-        """The original's training flag."""
-        return bool(self.original.training)
-
-    @training.setter
-    def training(self, mode: bool) -> None:
-        original = self.__dict__.get("original")
-        if original is not None:  # nn.Module's constructor sets the flag before there is an original
-            original.training = mode
-
-    def train(self, mode: bool = True) -> CompiledModule:
-        """Set the training flag of the original and of its submodules."""
-        self.original.train(mode)
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if "original" not in self.__dict__:
-                raise
-            return getattr(self.original, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # ``__class__`` and its like belong to the wrapper: fully_shard gives modules another class.
-        own = name == "training" or name.startswith("__") or name in self.__dict__
-        if own or "original" not in self.__dict__:
-            super().__setattr__(name, value)
-        else:
-            setattr(self.original, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        delattr(self.original, name)
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> CompiledModule:
-        with self.updating():
-            self.original._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """The original's state dict, under the original's names."""
-        return self.original.state_dict(*args, **kwargs)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load into the original, as one change to other threads."""
-        with self.updating():
-            return self.original.load_state_dict(state_dict, strict, assign)
-
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModule:
         duplicate = CompiledModule(copy.deepcopy(self.original, memo), self.options)
         memo[id(self)] = duplicate
@@ -361,26 +281,6 @@ class CompiledModule(nn.Module):
     def extra_repr(self) -> str:
         """Shown by ``repr``."""
         return f"compiled by tzwc from {type(self.original).__name__}"
-
-
-def _ambient() -> tuple[Any, ...]:
-    """Everything outside of module and arguments that decides what an operator computes."""
-    return (
-        torch.is_grad_enabled(),
-        torch.is_inference_mode_enabled(),
-        tuple(
-            (device, torch.get_autocast_dtype(device))
-            for device in ("cpu", "cuda")
-            if torch.is_autocast_enabled(device)
-        ),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.get_default_dtype(),
-        torch.get_float32_matmul_precision(),
-    )
-
-
-def _without_shape(described: tuple[Any, ...]) -> tuple[Any, ...]:
-    return described[1:] if isinstance(described[0], torch.Size) else described
 
 
 def _ordinary(leaf: Any) -> Any:

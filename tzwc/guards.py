@@ -138,8 +138,6 @@ def _ties(modules: Sequence[nn.Module]) -> list[tuple[dict[str, Any], str, dict[
 
 def transforms_active(leaves: Iterable[object]) -> str | None:
     """Why the original module must run instead of compiled code; ``None`` when nothing stands against it."""
-    if torch.compiler.is_compiling():
-        return "inside another torch.compile or torch.export"
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return "under a torch.func transform"
     if torch.utils._python_dispatch._get_current_dispatch_mode() is not None:

@@ -1,0 +1,64 @@
+"""What a captured graph is specialised to, as a key that is made anew at every call."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from tzwc.guards import ModuleGuard
+
+__all__ = ["CallKey", "call_key", "family_of"]
+
+CallKey = tuple[Any, ...]
+
+# Leaves of the arguments that become constants of the graph, compared by value at every call.
+_CONSTANTS = (int, float, bool, str, bytes, complex, type(None), torch.dtype, torch.device, torch.Size)
+
+_requires_grad = attrgetter("requires_grad")
+
+
+def call_key(guard: ModuleGuard, leaves: list[Any], spec: pytree.TreeSpec, accumulating: bool) -> CallKey | None:
+    """The key of a call with these leaves in this structure; ``None`` when an argument cannot be part of a key.
+
+    Args:
+        accumulating: whether gradients of static values are being accumulated.
+    """
+    grad = torch.is_grad_enabled()
+    described: list[Any] = []
+    for leaf in leaves:
+        if isinstance(leaf, torch.Tensor):
+            described.append((leaf.shape, leaf.dtype, leaf.device, grad and leaf.requires_grad, leaf.layout))
+        elif isinstance(leaf, _CONSTANTS):
+            described.append((type(leaf), repr(leaf)))  # repr tells 0.0 from -0.0, and a NaN equals itself
+        else:
+            return None
+    needs_gradients = bytes(map(_requires_grad, guard.parameters)) if grad else b""
+    return (_ambient(), guard.training, needs_gradients, accumulating, spec, tuple(described))
+
+
+def family_of(key: CallKey) -> CallKey:
+    """The key without sizes: what calls have in common that one graph with symbolic sizes may serve."""
+    return (*key[:-1], tuple(_without_shape(leaf) for leaf in key[-1]))
+
+
+def _ambient() -> tuple[Any, ...]:
+    """Everything outside of module and arguments that decides what an operator computes."""
+    return (
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        tuple(
+            (device, torch.get_autocast_dtype(device))
+            for device in ("cpu", "cuda")
+            if torch.is_autocast_enabled(device)
+        ),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_default_dtype(),
+        torch.get_float32_matmul_precision(),
+    )
+
+
+def _without_shape(described: tuple[Any, ...]) -> tuple[Any, ...]:
+    return described[1:] if isinstance(described[0], torch.Size) else described
