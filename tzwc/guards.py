@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -48,14 +48,14 @@ class ModuleGuard:
         self._types = list(map(type, self.modules))
         self._hooks: list[Any] = [getattr(m, name) for m in self.modules for name in _HOOKS]
         self._attributes = [(m.__dict__, *_attribute_getter(m)) for m in self.modules]
-        containers = [
-            value
-            for m in self.modules
-            for name, value in m.__dict__.items()
-            if isinstance(value, (list, dict, set)) and name not in _WATCHED_OTHERWISE and not name.endswith("_hooks")
+        # Containers, and objects such as a configuration, are compared by their contents; a list that is replaced by
+        # an equal one must still be noticed, since it is the old one whose contents are looked at.
+        self._bound = [
+            (m.__dict__, *entry) for m in self.modules for entry in m.__dict__.items() if _is_watched(*entry)
         ]
+        containers = list(_containers([value for *_, value in self._bound]))
         self._dicts = [c for c in containers if isinstance(c, dict)]
-        self._dict_copies = [dict(c) for c in self._dicts]
+        self._dict_copies = [c.copy() for c in self._dicts]
         self._lists = [c for c in containers if not isinstance(c, dict)]
         self._list_copies = [c.copy() for c in self._lists]
         self._ties = _ties(self.modules)
@@ -88,12 +88,45 @@ class ModuleGuard:
             and list(map(type, self.modules)) == self._types
             and not any(self._hooks)
             and all(_entries(d) == n and get(d) == values for d, n, get, values in self._attributes)
+            and all(d.get(name) is value for d, name, value in self._bound)
             and all(map(_same_entries, self._dicts, self._dict_copies))
             and all(a.get(j) is b.get(k) for a, j, b, k in self._ties)
         )
 
     def _ids(self) -> list[int]:
         return list(map(id, chain.from_iterable(map(dict.values, self._children))))
+
+
+def _is_watched(name: str, value: object) -> bool:
+    """Whether an attribute's value has contents of its own that forward may read."""
+    if name in _WATCHED_OTHERWISE or name.endswith("_hooks"):
+        return False
+    return isinstance(value, (list, dict, set, tuple)) or _is_configuration(value)
+
+
+def _is_configuration(value: object) -> bool:
+    """Whether a value is an object of the user's that holds attributes: not a module, tensor, class or function."""
+    if isinstance(value, (torch.Tensor, nn.Module, type)) or callable(value):
+        return False
+    return isinstance(getattr(value, "__dict__", None), dict) and not type(value).__module__.startswith("torch")
+
+
+def _containers(values: Iterable[Any]) -> Iterator[Any]:
+    """The containers among ``values``, the attributes of objects among them, and what these contain, each once."""
+    seen: set[int] = set()
+    pending = list(values)
+    while pending:
+        value = pending.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, (list, dict, set)):
+            yield value
+            pending.extend(value.values() if isinstance(value, dict) else value)
+        elif isinstance(value, tuple):
+            pending.extend(value)
+        elif _is_configuration(value):
+            pending.append(value.__dict__)
 
 
 def _attribute_getter(module: nn.Module) -> tuple[int, Any, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -81,7 +82,8 @@ class Specialisation:
         position = {slot.name: i for i, slot in enumerate(captured.slots)}
         read = sorted({position[name] for value in self.split.program.values for name in value.slots})
         self._static_positions = read
-        self._residual_positions = [position[name] for name in self.split.slots]
+        self._pick_static = _picker(read)
+        self._pick_residual = _picker([position[name] for name in self.split.slots])
         self.cache = StaticCache(self.split.program, [self._slots[i].name for i in read], options.check)
         self._static_code: dict[tuple[Any, ...], Lowered] = {}
         self._dynamic_code: Lowered | None = None
@@ -114,9 +116,9 @@ class Specialisation:
         tensors = self._tensors
         if self._layouts.changed(tensors):
             self._check_layouts(tensors)
-        static = [tensors[i] for i in self._static_positions]
+        static = self._pick_static(tensors)
         kept = self.cache.get(static) if keep is None else keep(self, static)
-        arguments = [*(tensors[i] for i in self._residual_positions), *kept, *inputs]
+        arguments = [*self._pick_residual(tensors), *kept, *inputs]
         self.calls += 1
         outputs = self._code_for(inputs, arguments)(*arguments)
         return pytree.tree_unflatten(list(outputs), self.captured.out_spec)
@@ -183,3 +185,10 @@ class Specialisation:
 def _layout(tensor: torch.Tensor) -> tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]:
     """What compiled code assumes of a parameter or buffer."""
     return tensor.shape, tensor.stride(), tensor.dtype, tensor.device
+
+
+def _picker(positions: Sequence[int]) -> Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]:
+    """Takes the entries at ``positions``; ``itemgetter`` does so several times faster than a loop."""
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    return lambda tensors: tuple(tensors[i] for i in positions)

@@ -297,6 +297,43 @@ def test_compiling_twice_gives_one_wrapper() -> None:
     assert compiled(once).original is once.original
 
 
+class _Configuration:
+    def __init__(self) -> None:
+        self.scale = 2.0
+        self.table = [[1.0, 2.0], {"shift": 3.0}]
+
+
+class _Configured(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = _Configuration()
+        self.factors = [1.0, 2.0]
+        self.nested = ([0.5],)
+
+    def forward(self, x: Tensor) -> Tensor:
+        table = self.config.table
+        return x * self.config.scale * self.factors[0] + table[0][1] + table[1]["shift"] + self.nested[0][0]
+
+
+def test_plain_data_is_noticed_wherever_it_hangs() -> None:
+    model = _Configured()
+    fast, x = compiled(model), torch.randn(3, 4, dtype=torch.float64)
+    changes: list[Callable[[], object]] = [
+        lambda: setattr(model, "factors", [5.0]),
+        lambda: model.factors.__setitem__(0, 7.0),
+        lambda: setattr(model.config, "scale", 3.0),
+        lambda: model.config.table[0].__setitem__(1, 9.0),
+        lambda: model.config.table[1].__setitem__("shift", 4.0),
+        lambda: model.nested[0].__setitem__(0, 8.0),
+        lambda: setattr(model, "config", _Configuration()),
+    ]
+    for change in changes:
+        assert torch.equal(fast(x), model(x))
+        assert torch.equal(fast(x), model(x))
+        change()
+        assert torch.equal(fast(x), model(x))
+
+
 class _BranchesOnInput(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + 1 if x.sum() > 0 else x - 1
