@@ -257,10 +257,17 @@ class CompiledModule(SharedModule):
         """
         return diff(self.stage(before), self.stage(after))
 
-    def invalidate(self) -> None:
-        """Forget every kept static value; the next call evaluates them again."""
+    def invalidate(self, *, graphs: bool = False) -> None:
+        """Forget every kept static value; the next call evaluates them again.
+
+        Args:
+            graphs: forget the captured graphs as well. Needed only after a change of what no module holds: a global
+                variable or a closure that ``forward`` reads.
+        """
         for specialisation in self.specialisations:
             specialisation.cache.invalidate()
+        if graphs:
+            self._start_again("invalidate(graphs=True)")
 
     def _note(self, kind: Any, rule: str, reason: str) -> None:
         self.remarks.append(Remark("capture", kind, rule, reason))

@@ -292,6 +292,23 @@ def test_copies_and_pickles_are_independent() -> None:
         assert_same(fast, example())
 
 
+_SHIFT = 1.0
+
+
+def test_what_no_module_holds_needs_invalidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reads(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + _SHIFT
+
+    fast, x = compiled(Reads()), torch.zeros(3)
+    assert torch.equal(fast(x), torch.ones(3))
+    monkeypatch.setitem(globals(), "_SHIFT", 2.0)
+    fast.invalidate()
+    assert torch.equal(fast(x), torch.ones(3))
+    fast.invalidate(graphs=True)
+    assert torch.equal(fast(x), torch.full((3,), 2.0))
+
+
 def test_compiling_twice_gives_one_wrapper() -> None:
     once = compiled(hyper_conv())
     assert compiled(once).original is once.original
