@@ -39,7 +39,6 @@ def outside_checkpoints() -> saved_tensors_hooks:
 
 @dataclass(frozen=True)
 class _Evaluated:
-    tensors: Sequence[Tensor]
     watch: TensorWatch
     values: tuple[Tensor, ...]
     leaves: tuple[Tensor, ...]
@@ -67,16 +66,17 @@ class Accumulation:
         _refuse_synchronised()
         known = self._evaluated.get(specialisation)
         if known is not None:
-            self._refuse_changes(specialisation, known, tensors)
+            _refuse_changes(specialisation, known)
             return known.leaves
-        watch = watch_tensors(tensors, content=True, compare_bytes=self._compare_bytes)
+        parameters, _ = specialisation.parameters()
+        watch = watch_tensors(parameters, content=True, compare_bytes=self._compare_bytes)
         with outside_checkpoints():
             values = tuple(specialisation.evaluate_static(tensors))
         leaves = tuple(v.detach().requires_grad_(v.requires_grad) for v in values)
         for leaf in leaves:
             if leaf.requires_grad:
                 leaf.register_hook(self._refuse_late)  # type: ignore[no-untyped-call]
-        self._evaluated[specialisation] = _Evaluated(tuple(tensors), watch, values, leaves)
+        self._evaluated[specialisation] = _Evaluated(watch, values, leaves)
         return leaves
 
     def finish(self) -> None:
@@ -86,7 +86,7 @@ class Accumulation:
             AccumulationError: a parameter has changed since the first micro-batch.
         """
         for specialisation, known in self._evaluated.items():
-            self._refuse_changes(specialisation, known, known.tensors)
+            _refuse_changes(specialisation, known)
         self._open = False
         for known in self._evaluated.values():
             reached = [
@@ -109,14 +109,15 @@ class Accumulation:
             )
         return gradient
 
-    def _refuse_changes(self, specialisation: Specialisation, known: _Evaluated, tensors: Sequence[Tensor]) -> None:
-        changed = known.watch.changed(tensors)
-        if changed:
-            names = specialisation.static_slot_paths
-            raise AccumulationError(
-                f"{names[changed[0]]!r} has changed inside accumulate(), so the micro-batches belong to different "
-                "parameters; step the optimiser after the block"
-            )
+
+def _refuse_changes(specialisation: Specialisation, known: _Evaluated) -> None:
+    parameters, names = specialisation.parameters()
+    changed = known.watch.changed(parameters)
+    if changed:
+        raise AccumulationError(
+            f"{names[changed[0]]!r} has changed inside accumulate(), so the micro-batches belong to different "
+            "parameters; step the optimiser after the block"
+        )
 
 
 def _refuse_synchronised() -> None:

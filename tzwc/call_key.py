@@ -30,7 +30,16 @@ def call_key(guard: ModuleGuard, leaves: list[Any], spec: pytree.TreeSpec, accum
     described: list[Any] = []
     for leaf in leaves:
         if isinstance(leaf, torch.Tensor):
-            described.append((leaf.shape, leaf.dtype, leaf.device, grad and leaf.requires_grad, leaf.layout))
+            facts = (
+                leaf.dtype,
+                leaf.device,
+                leaf.requires_grad,
+                leaf.layout,
+                type(leaf),
+                leaf.is_conj(),
+                leaf.is_neg(),
+            )
+            described.append((leaf.shape, *facts, leaf.layout is not torch.strided or leaf.is_contiguous()))
         elif isinstance(leaf, _CONSTANTS):
             described.append((type(leaf), repr(leaf)))  # repr tells 0.0 from -0.0, and a NaN equals itself
         else:
@@ -56,6 +65,7 @@ def _ambient() -> tuple[Any, ...]:
         ),
         torch.are_deterministic_algorithms_enabled(),
         torch.get_default_dtype(),
+        torch.get_default_device(),
         torch.get_float32_matmul_precision(),
     )
 

@@ -32,6 +32,18 @@ from tzwc.verify import disagreement
 __all__ = ["CompiledModule"]
 
 
+# How often one call may find that the module has changed under it before it gives up.
+_CAPTURES = 3
+
+
+class _Unknown(Exception):
+    """A call of a kind that has not been captured yet."""
+
+    def __init__(self, key: CallKey) -> None:
+        super().__init__()
+        self.key = key
+
+
 class CompiledModule(SharedModule):
     """Gives the results of ``original``, from graphs that are captured, rewritten and lowered on demand.
 
@@ -69,8 +81,15 @@ class CompiledModule(SharedModule):
         """``original(*args, **kwargs)``, compiled; see :func:`tzwc.compile`."""
         if torch.compiler.is_compiling():  # asked here, since the gate itself cannot be traced
             return self.original(*args, **kwargs)
-        with self._gate.reading():
-            return self._call(args, kwargs)
+        for _ in range(_CAPTURES):
+            try:
+                with self._gate.reading():
+                    return self._call(args, kwargs)
+            except _Unknown as unknown:
+                # Export puts fake tensors into the live module while it traces: no other call may see them.
+                with self._gate.writing():
+                    self._learn(unknown, args, kwargs)
+        return self._run_original("parameters or attributes keep changing between calls", args, kwargs)
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         leaves, spec = pytree.tree_flatten((args, kwargs))
@@ -79,17 +98,30 @@ class CompiledModule(SharedModule):
             reason = f"its class was changed to {type(self).__name__}, which manages parameters on its own"
         if reason is not None:
             return self._run_original(reason, args, kwargs)
-        for _ in range(2):
-            guard = self._current_guard()
-            runner = self._runner(guard, leaves, spec, args, kwargs)
-            if runner is None:
-                return self.original(*args, **kwargs)
-            keep = self._accumulation.leaves if self._accumulation is not None and torch.is_grad_enabled() else None
-            try:
-                return runner([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)], guard.generation, keep)
-            except SlotsChanged:
-                self._start_again("a parameter or buffer has another shape, dtype, device or owner")
-        return self._run_original("parameters keep changing their layout between calls", args, kwargs)
+        guard = self._current_guard()
+        accumulating = torch.is_grad_enabled() and self._accumulation is not None
+        key = call_key(guard, leaves, spec, accumulating)
+        if key is None:
+            return self._run_original("an argument is neither a tensor nor a plain constant", args, kwargs)
+        if key not in self._table:
+            raise _Unknown(key)
+        runner = self._table[key]
+        if runner is None:
+            return self.original(*args, **kwargs)
+        keep = self._accumulation.leaves if self._accumulation is not None and accumulating else None
+        try:
+            return runner([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)], guard.generation, keep)
+        except SlotsChanged as error:
+            self._start_again("a parameter or buffer has another shape, dtype, device or owner")
+            raise _Unknown(key) from error
+
+    def _learn(self, unknown: _Unknown, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Find or make the specialisation for a call of a new kind."""
+        with self._lock:
+            if unknown.key not in self._table:
+                self._table[unknown.key] = self._find_or_build(
+                    unknown.key, pytree.tree_leaves((args, kwargs)), args, kwargs
+                )
 
     def _current_guard(self) -> ModuleGuard:
         guard = self._guard
@@ -102,28 +134,6 @@ class CompiledModule(SharedModule):
             self._bypassed.add(reason)
             self._note("declined", "bypass", f"the module runs as it was: {reason}")
         return self.original(*args, **kwargs)
-
-    def _runner(
-        self,
-        guard: ModuleGuard,
-        leaves: list[Any],
-        spec: pytree.TreeSpec,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Specialisation | None:
-        """The specialisation for these arguments; ``None`` when the module must run as it was."""
-        accumulating = torch.is_grad_enabled() and self._accumulation is not None
-        key = call_key(guard, leaves, spec, accumulating)
-        if key is None:
-            self._note_once("an argument is neither a tensor nor a plain constant")
-            return None
-        try:
-            return self._table[key]
-        except KeyError:
-            with self._lock:
-                if key not in self._table:
-                    self._table[key] = self._find_or_build(key, leaves, args, kwargs)
-                return self._table[key]
 
     # --- building ---------------------------------------------------------------------------------------------------
 
@@ -140,8 +150,9 @@ class CompiledModule(SharedModule):
             return None
         try:
             built = self._build(tensors, args, kwargs)
-        except TzwcError as error:
-            self._note("declined", "capture", f"the module runs as it was: {error}")
+        except Exception as error:  # whatever goes wrong in here, the module itself still gives the answer
+            kind = "" if isinstance(error, TzwcError) else f"{type(error).__name__}: "
+            self._note("declined", "capture", f"the module runs as it was: {kind}{error}")
             return None
         self._families.setdefault(family, []).append(built)
         return built
@@ -291,5 +302,12 @@ class CompiledModule(SharedModule):
 
 
 def _ordinary(leaf: Any) -> Any:
-    """An inference tensor as an ordinary one; anything else as it is."""
-    return leaf.clone() if isinstance(leaf, torch.Tensor) and leaf.is_inference() else leaf
+    """A tensor object of its own with the same contents and strides.
+
+    One tensor given twice, or a parameter given as an argument, would be one input of the graph. Inference tensors
+    cannot be part of a graph at all and are copied.
+    """
+    if not isinstance(leaf, torch.Tensor):
+        return leaf
+    own = leaf.clone() if leaf.is_inference() else leaf.detach()
+    return own.requires_grad_(leaf.requires_grad)

@@ -7,6 +7,7 @@ and hooks are found out and refused, so that ``tzwc.compile`` can run such a mod
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import sys
 import warnings
@@ -92,16 +93,18 @@ def capture(
     """
     kwargs = dict(kwargs or {})
     refuse_unfaithful(module)
-    with watched(module):
+    with watched(module, (args, kwargs)):
         program = _export(module, tuple(args), kwargs, dynamic)
     _, in_spec = pytree.tree_flatten((tuple(args), kwargs))
     if program.call_spec.in_spec != in_spec:
         raise CaptureError(f"the arguments were reordered: given {in_spec}, captured {program.call_spec.in_spec}")
     graph_module = program.graph_module
     _inline_grad_regions(graph_module)
+    _rename_placeholders(graph_module.graph)
     slots, inputs = _resolve_inputs(module, program)
     _flatten_output(graph_module.graph, program)
     _refuse_written_inputs(graph_module.graph, inputs)
+    _refuse_shared_writes(graph_module.graph, slots)
     graph_module.graph.lint()
     graph_module.recompile()
     _release_real_tensors(graph_module.graph)
@@ -160,6 +163,26 @@ def _refuse_written_inputs(graph: fx.Graph, inputs: Sequence[str]) -> None:
                 raise CaptureError(f"{writer.target} writes to the argument {arguments[groups[written]].name!r}")
 
 
+def _refuse_shared_writes(graph: fx.Graph, slots: Sequence[Slot]) -> None:
+    """A write to one slot must not be a write to another one, or to what the graph does not see."""
+    groups = alias_groups(graph)
+    written = {groups[node] for writer in graph.nodes for node in mutated_arguments(writer)}
+    by_name = {slot.name: slot for slot in slots}
+    owners: dict[int, list[Slot]] = {}
+    changed: list[Slot] = []
+    for node in graph.nodes:
+        if node.op == "placeholder" and node.name in by_name:
+            slot = by_name[node.name]
+            owners.setdefault(slot.fetch().untyped_storage().data_ptr(), []).append(slot)
+            if groups[node] in written:
+                changed.append(slot)
+    for slot in changed:
+        if slot.kind != "buffer":
+            raise CaptureError(f"forward writes to the {slot.kind} {slot.path!r}, which is no buffer")
+        if slot.fetch().numel() and len(owners[slot.fetch().untyped_storage().data_ptr()]) > 1:
+            raise CaptureError(f"forward writes to {slot.path!r}, which shares its memory with another tensor")
+
+
 def _is_view_of(node: fx.Node, root: fx.Node) -> bool:
     """Whether ``node`` reaches ``root`` through operators that may return their argument's memory."""
     pending, seen = [node], set()
@@ -178,12 +201,12 @@ def _is_view_of(node: fx.Node, root: fx.Node) -> bool:
 
 def _resolve_inputs(module: nn.Module, program: ExportedProgram) -> tuple[tuple[Slot, ...], tuple[str, ...]]:
     graph = program.graph_module.graph
-    placeholders = {node.name: node for node in graph.nodes if node.op == "placeholder"}
+    # By position: a node may have another name than its argument, when that is the name of a builtin.
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     slots: list[Slot] = []
     inputs: list[str] = []
     literals: dict[str, torch.Tensor] = {}
-    for spec in program.graph_signature.input_specs:
-        node = placeholders[spec.arg.name]
+    for spec, node in zip(program.graph_signature.input_specs, placeholders, strict=True):
         if spec.kind is InputKind.USER_INPUT:
             if isinstance(spec.arg, TensorArgument):
                 inputs.append(node.name)
@@ -200,6 +223,17 @@ def _resolve_inputs(module: nn.Module, program: ExportedProgram) -> tuple[tuple[
         else:
             raise CaptureError(f"graph input {node.name!r} is a {spec.kind.name}, which is not supported")
     return tuple(slots), tuple(inputs)
+
+
+def _rename_placeholders(graph: fx.Graph) -> None:
+    """Give placeholders names that survive a copy of the graph and shadow nothing that generated code refers to."""
+    for node in graph.nodes:
+        if node.op == "placeholder" and (hasattr(builtins, node.name) or node.name in _TAKEN):
+            node._rename(f"{node.name}_argument")
+            node.target = node.name
+
+
+_TAKEN = {"torch", "device", "inf", "nan", "NoneType", "fx_pytree", "pytree", "self"}
 
 
 def _registered_slot(module: nn.Module, name: str, path: str, kind: InputKind) -> Slot:
@@ -254,8 +288,6 @@ def _inline_grad_regions(module: fx.GraphModule) -> None:
             continue
         enabled, body_attr, *operands = node.args
         body = getattr(module, body_attr.target)
-        if enabled and torch.is_grad_enabled() is False:
-            enabled = False
         if enabled:
             raise CaptureError("torch.enable_grad() inside a region without gradients is not supported")
         detach_entry = torch.is_grad_enabled()

@@ -12,12 +12,16 @@ from torch import nn
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
-from tzwc.watch import watch_dicts
+from tzwc.watch import watch_dicts, watch_tensors
 
-__all__ = ["ModuleGuard", "transforms_active"]
+__all__ = ["ModuleGuard", "containers", "transforms_active"]
 
 _function_modes: Callable[[], list[Any]] = _get_current_function_mode_stack
 _training = attrgetter("training")
+_global_hooks = [
+    getattr(nn.modules.module, f"_global_{kind}_hooks")
+    for kind in ("forward", "forward_pre", "backward", "backward_pre")
+]
 
 # Entries of a module's __dict__ that are looked at by other means, or that forward does not read.
 _REGISTRIES = {"_parameters", "_buffers", "_modules"}
@@ -41,7 +45,8 @@ class ModuleGuard:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.modules: tuple[nn.Module, ...] = tuple(module.modules())
+        # TorchScript is refused at capture, and keeps its attributes where they cannot be looked at.
+        self.modules = tuple(m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule))
         self.generation = 0
         self._children = [m._modules for m in self.modules if m._modules]
         self._child_ids = self._ids()
@@ -53,24 +58,29 @@ class ModuleGuard:
         self._bound = [
             (m.__dict__, *entry) for m in self.modules for entry in m.__dict__.items() if _is_watched(*entry)
         ]
-        containers = list(_containers([value for *_, value in self._bound]))
-        self._dicts = [c for c in containers if isinstance(c, dict)]
+        held = list(containers([value for *_, value in self._bound]))
+        self._dicts = [c for c in held if isinstance(c, dict)]
         self._dict_copies = [c.copy() for c in self._dicts]
-        self._lists = [c for c in containers if not isinstance(c, dict)]
+        self._lists = [c for c in held if not isinstance(c, dict)]
         self._list_copies = [c.copy() for c in self._lists]
         self._ties = _ties(self.modules)
+        self._absent = self._absent_entries()
+        self._plain = [v for m in self.modules for v in m.__dict__.values() if isinstance(v, torch.Tensor)]
+        # Reading a plain tensor (``.item()``) makes its value part of the graph.
+        self._plain_contents = watch_tensors(self._plain, content=True, compare_bytes=True)
         self._record()
 
     def _record(self) -> None:
         registries = [d for m in self.modules for d in (m.__dict__, m._parameters, m._buffers, m._modules)]
         self._watch = watch_dicts([*registries, *self._hooks, *self._dicts])
         self.training = bytes(map(_training, self.modules))
-        self.parameters = [p for m in self.modules for p in m._parameters.values() if p is not None]
+        entries = (t for m in self.modules for r in (m._parameters, m._buffers) for t in r.values())
+        self.parameters = [*(t for t in entries if t is not None), *self._plain]
 
     def holds(self) -> bool:
         """Whether nothing has changed since construction, but for training flags and tensors."""
         try:
-            if self._lists != self._list_copies:
+            if self._lists != self._list_copies or (self._plain and self._plain_contents.changed(self._plain)):
                 return False
             if not self._watch.changed():
                 return True
@@ -87,11 +97,16 @@ class ModuleGuard:
             self._ids() == self._child_ids
             and list(map(type, self.modules)) == self._types
             and not any(self._hooks)
-            and all(_entries(d) == n and get(d) == values for d, n, get, values in self._attributes)
+            and all(_entries(d) == n and _equal(get(d), values) for d, n, get, values in self._attributes)
             and all(d.get(name) is value for d, name, value in self._bound)
+            and self._absent_entries() == self._absent
             and all(map(_same_entries, self._dicts, self._dict_copies))
             and all(a.get(j) is b.get(k) for a, j, b, k in self._ties)
         )
+
+    def _absent_entries(self) -> list[bool]:
+        """Which parameters and buffers are None: a program may ask."""
+        return [t is None for m in self.modules for r in (m._parameters, m._buffers) for t in r.values()]
 
     def _ids(self) -> list[int]:
         return list(map(id, chain.from_iterable(map(dict.values, self._children))))
@@ -111,7 +126,7 @@ def _is_configuration(value: object) -> bool:
     return isinstance(getattr(value, "__dict__", None), dict) and not type(value).__module__.startswith("torch")
 
 
-def _containers(values: Iterable[Any]) -> Iterator[Any]:
+def containers(values: Iterable[Any]) -> Iterator[Any]:
     """The containers among ``values``, the attributes of objects among them, and what these contain, each once."""
     seen: set[int] = set()
     pending = list(values)
@@ -144,6 +159,11 @@ def _attribute_getter(module: nn.Module) -> tuple[int, Any, Any]:
 
 def _entries(attributes: dict[str, Any]) -> int:
     return len(attributes) - sum(name in attributes for name in _FOREIGN)
+
+
+def _equal(now: tuple[Any, ...], then: tuple[Any, ...]) -> bool:
+    """Equal, and of the same types: 2 is not 2.0, and 0.0 is not -0.0."""
+    return all(a is b or (type(a) is type(b) and a == b and repr(a) == repr(b)) for a, b in zip(now, then, strict=True))
 
 
 def _same_entries(now: dict[Any, Any], then: dict[Any, Any]) -> bool:
@@ -179,6 +199,8 @@ def transforms_active(leaves: Iterable[object]) -> str | None:
         return "under a function mode"
     if torch.autograd.forward_ad._current_level >= 0:
         return "under forward-mode differentiation"
+    if any(_global_hooks):
+        return "hooks on all modules are registered"
     for leaf in leaves:
         if isinstance(leaf, torch.Tensor) and type(leaf) not in (torch.Tensor, nn.Parameter, nn.Buffer):
             return f"an argument is a {type(leaf).__name__}"

@@ -32,7 +32,7 @@ class SharedModule(nn.Module):
     def __init__(self, original: nn.Module, **own: Any) -> None:
         super().__init__()
         for registry in _REGISTRIES:
-            self.__dict__[registry] = original.__dict__[registry]
+            self.__dict__[registry] = getattr(original, registry)
         # Set past nn.Module, which would register the original as a submodule and prefix every name with it.
         self.__dict__.update(original=original, _gate=Gate(), **own)
 
@@ -94,3 +94,30 @@ class SharedModule(nn.Module):
         """Load into the original, as one change to other threads."""
         with self.updating():
             return self.original.load_state_dict(state_dict, strict, assign)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.original._load_from_state_dict(*args, **kwargs)
+
+    def get_extra_state(self) -> Any:
+        """The original's extra state."""
+        return self.original.get_extra_state()
+
+    def set_extra_state(self, state: Any) -> None:
+        """Set the original's extra state."""
+        self.original.set_extra_state(state)
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """The original's submodule of that dotted name."""
+        return self.original.get_submodule(target)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.original[index]  # type: ignore[index]
+
+    def __len__(self) -> int:
+        return len(self.original)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.original)  # type: ignore[call-overload, no-any-return]
+
+    def __bool__(self) -> bool:
+        return bool(self.original)

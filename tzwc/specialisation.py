@@ -8,11 +8,12 @@ from operator import itemgetter
 from typing import Any
 
 import torch
+from torch import fx
 from torch.utils import _pytree as pytree
 
 from tzwc.cache import StaticCache
 from tzwc.double_backward import twice_differentiable
-from tzwc.graph import fake_mode_of
+from tzwc.graph import alias_groups, fake_mode_of, is_mutating
 from tzwc.graph_capture import Capture
 from tzwc.lowering import Lowered, lower
 from tzwc.options import CompileOptions
@@ -85,13 +86,20 @@ class Specialisation:
         self._pick_static = _picker(read)
         self._pick_residual = _picker([position[name] for name in self.split.slots])
         self.cache = StaticCache(self.split.program, [self._slots[i].name for i in read], options.check)
+        self._writes = any(map(is_mutating, self.split.residual.graph.nodes))
+        self._returns_inputs = _returns_inputs(self.split.residual.graph, captured.inputs)
         self._static_code: dict[tuple[Any, ...], Lowered] = {}
         self._dynamic_code: Lowered | None = None
 
     @property
     def static_slot_paths(self) -> list[str]:
-        """Dotted names of the slots that kept values are computed from, in the order of :meth:`evaluate_static`."""
+        """Dotted names of the slots that kept values are computed from."""
         return [self._slots[i].path for i in self._static_positions]
+
+    def parameters(self) -> tuple[list[torch.Tensor], list[str]]:
+        """The parameters that the graph read at its last call, and their dotted names."""
+        chosen = [(t, s.path) for t, s in zip(self._tensors, self._slots, strict=True) if s.kind == "parameter"]
+        return [tensor for tensor, _ in chosen], [path for _, path in chosen]
 
     def evaluate_static(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Every kept value, evaluated from these slots and with gradients when they are recorded."""
@@ -120,8 +128,20 @@ class Specialisation:
         kept = self.cache.get(static) if keep is None else keep(self, static)
         arguments = [*self._pick_residual(tensors), *kept, *inputs]
         self.calls += 1
-        outputs = self._code_for(inputs, arguments)(*arguments)
+        outputs = self._run(inputs, arguments)
         return pytree.tree_unflatten(list(outputs), self.captured.out_spec)
+
+    def _run(self, inputs: Sequence[torch.Tensor], arguments: Sequence[torch.Tensor]) -> Sequence[Any]:
+        code = self._code_for(inputs, arguments)
+        try:
+            return code(*arguments)
+        except Exception as error:
+            if code is self.split.residual or self._writes:
+                raise  # the module's own error, or one after which a second run would write twice
+            outputs: Sequence[Any] = self.split.residual(*arguments)
+            reason = f"{self._options.backend!r} failed when it ran ({type(error).__name__}: {error})"
+            self.remarks.append(Remark("lowering", "declined", "backend", f"{reason}; the graph ran eagerly"))
+            return outputs
 
     def _check_layouts(self, tensors: list[torch.Tensor]) -> None:
         """Accept tensors that differ in ``requires_grad`` alone, which is part of the caller's key."""
@@ -161,6 +181,8 @@ class Specialisation:
         return run
 
     def _symbolic(self) -> bool:
+        if self._returns_inputs:
+            return False  # code for all sizes gets contiguous copies of its inputs, and would return views of these
         placeholders = [n for n in self.split.residual.graph.nodes if n.op == "placeholder"]
         return any(is_symbolic(size) for n in placeholders for size in n.meta["val"].shape)
 
@@ -192,3 +214,11 @@ def _picker(positions: Sequence[int]) -> Callable[[Sequence[torch.Tensor]], tupl
     if len(positions) > 1:
         return itemgetter(*positions)
     return lambda tensors: tuple(tensors[i] for i in positions)
+
+
+def _returns_inputs(graph: fx.Graph, inputs: Sequence[str]) -> bool:
+    """Whether a result may share memory with an argument."""
+    groups = alias_groups(graph)
+    arguments = {groups[n] for n in graph.nodes if n.op == "placeholder" and n.name in inputs}
+    output = next(n for n in reversed(graph.nodes) if n.op == "output")
+    return any(groups[result] in arguments for result in output.all_input_nodes)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from tzwc.fidelity import python_state, restore
 from tzwc.graph_capture import Capture
 
 __all__ = ["disagreement"]
@@ -23,25 +24,31 @@ def disagreement(module: nn.Module, captured: Capture, args: Sequence[Any], kwar
 
     Buffers and random generators are put back after each of the two runs.
     """
-    buffers = list(module.buffers())
+    buffers = [*module.buffers(), *(slot.fetch() for slot in captured.slots)]
+    names = [*(name for name, _ in module.named_buffers()), *(slot.path for slot in captured.slots)]
+    attributes = python_state(module, (args, kwargs))
     inputs = [leaf for leaf in pytree.tree_leaves((tuple(args), dict(kwargs))) if isinstance(leaf, torch.Tensor)]
     with torch.no_grad():
         before = [b.clone() for b in buffers]
         with torch.random.fork_rng():
             expected, spec = pytree.tree_flatten(module(*args, **kwargs))
-        after = [b.clone() for b in buffers]
+        # A buffer may have been replaced rather than written to; the graph writes to it.
+        after = [b.clone() for b in [*module.buffers(), *(slot.fetch() for slot in captured.slots)]]
+        changed = restore(attributes)
         _restore(buffers, before)
         with torch.random.fork_rng():
             actual = captured.module(*(slot.fetch() for slot in captured.slots), *inputs)
         written = [b.clone() for b in buffers]
         _restore(buffers, before)
+    if "an argument" in " ".join(changed):
+        return "forward changes a list or a dictionary that it is given"
     if spec != captured.out_spec:
         return f"the result has the structure {captured.out_spec}, not {spec}"
     for index, (a, b) in enumerate(zip(actual, expected, strict=True)):
         difference = _difference(a, b)
         if difference:
             return f"output {index}: {difference}"
-    for (name, _), a, b in zip(module.named_buffers(), written, after, strict=True):
+    for name, a, b in zip(names, written, after, strict=True):
         difference = _difference(a, b)
         if difference:
             return f"buffer {name!r}: {difference}"
