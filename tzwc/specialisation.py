@@ -90,6 +90,7 @@ class Specialisation:
         self._returns_inputs = _returns_inputs(self.split.residual.graph, captured.inputs)
         self._static_code: dict[tuple[Any, ...], Lowered] = {}
         self._dynamic_code: Lowered | None = None
+        self._proven: set[int] = set()  # identities of code that has run without an error
 
     @property
     def static_slot_paths(self) -> list[str]:
@@ -133,15 +134,20 @@ class Specialisation:
 
     def _run(self, inputs: Sequence[torch.Tensor], arguments: Sequence[torch.Tensor]) -> Sequence[Any]:
         code = self._code_for(inputs, arguments)
+        outputs: Sequence[Any]
         try:
-            return code(*arguments)
+            outputs = code(*arguments)
         except Exception as error:
-            if code is self.split.residual or self._writes:
-                raise  # the module's own error, or one after which a second run would write twice
-            outputs: Sequence[Any] = self.split.residual(*arguments)
+            # What has run before works, and what it raises is the module's own error or the caller's control flow
+            # (a checkpoint stops its recomputation so). After a write, a second run would write twice.
+            if code is self.split.residual or id(code) in self._proven or self._writes:
+                raise
+            outputs = self.split.residual(*arguments)
             reason = f"{self._options.backend!r} failed when it ran ({type(error).__name__}: {error})"
             self.remarks.append(Remark("lowering", "declined", "backend", f"{reason}; the graph ran eagerly"))
             return outputs
+        self._proven.add(id(code))
+        return outputs
 
     def _check_layouts(self, tensors: list[torch.Tensor]) -> None:
         """Accept tensors that differ in ``requires_grad`` alone, which is part of the caller's key."""
@@ -168,8 +174,8 @@ class Specialisation:
             self._static_code[key] = code
             return code
         if self._dynamic_code is None:
-            self._dynamic_code = self._lower(arguments, symbolic=True)
-        return self._contiguous(self._dynamic_code)
+            self._dynamic_code = self._contiguous(self._lower(arguments, symbolic=True))
+        return self._dynamic_code
 
     def _contiguous(self, code: Lowered) -> Lowered:
         count = len(self.captured.inputs)
