@@ -1,0 +1,125 @@
+"""Every manner of the catalogue, compiled: equal to eager, and on the level that is expected."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from tests.manners.catalogue import CATALOGUE
+from tests.manners.comparison import Broken, parting
+from tests.manners.rivals import Eager, Tzwc
+
+BY_NAME = {manner.name: manner for manner in CATALOGUE}
+every = pytest.mark.parametrize("name", BY_NAME)
+# Models do what their authors did, deprecated or not.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@dataclass
+class _Walked:
+    """What a walk found: the first difference, and the level after the first calls."""
+
+    problem: str
+    level: str
+
+
+@functools.cache  # one walk tells both
+def _walked(name: str) -> _Walked:
+    levels: list[str] = []
+
+    def evaluated(rival: Any) -> None:
+        levels.append(getattr(rival.fast, "level", "no level is reported"))
+
+    try:
+        problem = parting(BY_NAME[name], Tzwc, evaluated=evaluated)
+    except Broken as error:
+        problem = f"raised, {error}"
+    return _Walked(problem, levels[0] if levels else "the first calls already differ")
+
+
+@every
+def test_equal_to_eager(name: str) -> None:
+    assert not _walked(name).problem
+
+
+@every
+def test_level(name: str) -> None:
+    assert _walked(name).level == BY_NAME[name].level
+
+
+@pytest.mark.parametrize("name", [manner.name for manner in CATALOGUE if manner.trains])
+def test_equal_to_eager_when_training_comes_first(name: str) -> None:
+    assert not parting(BY_NAME[name], Tzwc, training_first=True)
+
+
+# --- the suite itself ---------------------------------------------------------------------------------------------
+
+
+def test_names_are_unique() -> None:
+    assert len(BY_NAME) == len(CATALOGUE) >= 45
+
+
+@every
+def test_eager_equals_itself(name: str) -> None:
+    assert not parting(BY_NAME[name], Eager)
+
+
+@pytest.mark.parametrize("name", [manner.name for manner in CATALOGUE if manner.change is not None])
+def test_changes_matter(name: str) -> None:
+    """A rival that does not see what is changed from outside must be found out by its results."""
+    manner = dataclasses.replace(BY_NAME[name], keep=None)
+    assert parting(manner, lambda _: Eager(manner.make())).startswith("after change, call 0 with batch 3: result")
+
+
+class Inexact(Eager):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*args, **kwargs) * (1 + 1e-9)
+
+
+class WithoutGradients(Eager):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with torch.no_grad():
+            return super().__call__(*args, **kwargs)
+
+
+class Forgetful(Eager):
+    """Keeps the attributes as they were before the call."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        before = dict(self.state.__dict__)
+        result = super().__call__(*args, **kwargs)
+        self.state.__dict__.update(before)
+        return result
+
+
+class Wordy(Eager):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        print("hello")
+        return super().__call__(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("name", "rival", "problem"),
+    [
+        ("tied-parameters", Inexact, "evaluation, call 0 with batch 3: result: differs by"),
+        ("tied-parameters", WithoutGradients, "training, call 0 with batch 3: result: requires_grad is False"),
+        ("python-counter", Forgetful, "evaluation, call 0 with batch 3: effect calls: 0, not 1"),
+        ("tensor-counter", Wordy, "evaluation, call 0 with batch 3: printed 'hello"),
+    ],
+)
+def test_what_is_noticed(name: str, rival: type[Eager], problem: str) -> None:
+    assert parting(BY_NAME[name], rival).startswith(problem)
+
+
+def test_errors_that_eager_does_not_make() -> None:
+    class Failing(Eager):
+        def __call__(self, *_: Any, **__: Any) -> Any:
+            raise ArithmeticError("no")
+
+    with pytest.raises(Broken, match="no"):
+        parting(BY_NAME["meta-device"], Failing)
