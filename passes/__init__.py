@@ -2,9 +2,10 @@
 
 1. ``normalize``: few canonical forms for many spellings
 2. ``cse``: equal expressions once
-3. ``fuse_hyperzzw``: the operator of the library, recognised in any graph
-4. ``select_convolution``: native or FFT, for each convolution
-5. ``hoist_static``: last, so that the spectrum of a static kernel is static too
+3. ``recognise_fft_convolution``: convolutions that a program writes with transforms of its own
+4. ``fuse_hyperzzw``: the operator of the library, recognised in any graph
+5. ``select_convolution``: native or FFT, for each convolution
+6. ``hoist_static``: last, so that the spectrum of a static kernel is static too
 """
 
 from __future__ import annotations
@@ -14,12 +15,20 @@ from tzwc.passes.cse import CSE
 from tzwc.passes.fuse_hyperzzw import FUSE_HYPERZZW
 from tzwc.passes.hoist_static import HOIST_STATIC
 from tzwc.passes.normalize import NORMALIZE
+from tzwc.passes.recognise_fft_convolution import RECOGNISE_FFT_CONVOLUTION
 from tzwc.passes.select_convolution import SELECT_CONVOLUTION
 from tzwc.pipeline import Pass
 
 __all__ = ["DEFAULT_PASSES", "Pass", "by_name"]
 
-DEFAULT_PASSES: tuple[Pass, ...] = (NORMALIZE, CSE, FUSE_HYPERZZW, SELECT_CONVOLUTION, HOIST_STATIC)
+DEFAULT_PASSES: tuple[Pass, ...] = (
+    NORMALIZE,
+    CSE,
+    RECOGNISE_FFT_CONVOLUTION,
+    FUSE_HYPERZZW,
+    SELECT_CONVOLUTION,
+    HOIST_STATIC,
+)
 """The pipeline, in order."""
 
 
