@@ -97,7 +97,7 @@ def parting(
     *,
     batches: Sequence[int] = BATCHES,
     training_first: bool = False,
-    evaluated: Callable[[Rival], None] = lambda _: None,
+    after: Callable[[str, Rival], None] = lambda *_: None,
 ) -> str:
     """Where the rival first differs from eager, or ``""``.
 
@@ -106,7 +106,7 @@ def parting(
         rival_of: makes the rival from a fresh model.
         batches: of the first calls.
         training_first: walk through training and back to evaluation instead.
-        evaluated: is called with the rival after the first calls.
+        after: is called with the name of each phase, such as ``"evaluation"`` or ``"after keep"``, and the rival.
 
     Raises:
         Broken: the rival raised where eager did not, or something else than eager.
@@ -133,8 +133,8 @@ def parting(
             problem = _difference(manner, sides, batch, seed, phase.training)
             if problem:
                 return f"{phase.name}, call {number} with batch {batch}: {problem}"
-        if phase.name == "evaluation" and sides[1].rival is not None:
-            evaluated(sides[1].rival)
+        if sides[1].rival is not None:
+            after(phase.name, sides[1].rival)
     return ""
 
 
@@ -161,7 +161,8 @@ def _prepare(model: nn.Module, training: bool, change: Callable[[Any], None] | N
 def _difference(manner: Manner, sides: tuple[_Side, _Side], batch: int, seed: int, training: bool) -> str:
     eager, rival = (_call(manner, side, batch, seed, training) for side in sides)
     if eager.error is not None or rival.error is not None:
-        if type(eager.error) is not type(rival.error):
+        # A more special error is caught wherever eager's is.
+        if eager.error is None or not isinstance(rival.error, type(eager.error)):
             raise Broken(f"eager: {eager.error!r}; here: {rival.error!r}") from rival.error
         return ""
     if eager.printed != rival.printed:

@@ -120,11 +120,11 @@ class BufferEachCall(nn.Module):
 
     def __init__(self, channels: int = 4, taps: int = 5) -> None:
         super().__init__()
-        self.code = nn.Parameter(torch.randn(channels, 3))
+        self.latent = nn.Parameter(torch.randn(channels, 3))
         self.decode = nn.Linear(3, taps)
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = self.decode(self.code).unsqueeze(1)
+        kernel = self.decode(self.latent).unsqueeze(1)
         self.register_buffer("last_kernel", kernel.detach().clone())
         return F.conv1d(x, kernel, padding=2, groups=x.shape[1])
 
@@ -163,29 +163,22 @@ class StoredLength(nn.Module):
 
 
 class Lazy(nn.Module):
-    """Its first linear layer takes its width from the first input."""
+    """Its first linear layer takes its width from the first input, and fixed weights from a hook."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.LazyLinear(8), nn.GELU(), nn.Linear(8, 3))
-
-    def forward(self, x: Tensor) -> Any:
-        return self.body(x.flatten(1))
-
-
-class LazyWithoutRandomness(Lazy):
-    """The same, with weights that do not depend on when the first call is made."""
-
-    def __init__(self) -> None:
-        super().__init__()
         self.body[0].register_forward_pre_hook(self._fill)
         self.filled = False
 
     def _fill(self, layer: nn.Module, _: object) -> None:
-        if not self.filled:
+        if not self.filled:  # random ones would depend on when the first call is made
             self.filled = True
             for parameter in layer.parameters():
                 parameter.data.copy_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.body(x.flatten(1))
 
 
 def _flag_off(model: Any) -> None:
@@ -295,7 +288,7 @@ MANNERS = (
     Manner(
         "lazy-linear",
         "contains a LazyLinear, which becomes a Linear in the first call",
-        seeded(LazyWithoutRandomness),
+        seeded(Lazy),
         inputs(2, 5),
         WHOLE,
         effects=("filled",),

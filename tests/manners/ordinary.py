@@ -47,13 +47,13 @@ class NoGradRegion(nn.Module):
     def __init__(self, width: int = 5) -> None:
         super().__init__()
         self.fc = nn.Linear(width, width)
-        self.code = nn.Parameter(torch.randn(width, width))
+        self.latent = nn.Parameter(torch.randn(width, width))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             target = F.normalize(self.fc(x), dim=-1)
-            scale = self.code.norm(dim=0)
-        online = F.normalize(self.fc(x) @ self.code / scale, dim=-1)
+            scale = self.latent.norm(dim=0)
+        online = F.normalize(self.fc(x) @ self.latent / scale, dim=-1)
         return online, target
 
 
@@ -63,12 +63,12 @@ class Detached(nn.Module):
     def __init__(self, width: int = 5) -> None:
         super().__init__()
         self.fc = nn.Linear(width, width)
-        self.code = nn.Embedding(4, width)
+        self.codes = nn.Embedding(4, width)
 
     def forward(self, x: Tensor) -> Any:
         hidden = self.fc(x)
-        distances = torch.cdist(hidden.detach(), self.code.weight)
-        nearest = self.code(distances.argmin(dim=-1))
+        distances = torch.cdist(hidden.detach(), self.codes.weight)
+        nearest = self.codes(distances.argmin(dim=-1))
         return hidden + (nearest - hidden).detach() + 0.1 * (nearest - hidden.detach()) ** 2
 
 
@@ -89,7 +89,11 @@ class TrainingBranch(nn.Module):
 
 
 def _batch_norm() -> nn.Module:
-    return nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.ReLU(inplace=True), nn.BatchNorm1d(4, momentum=None))
+    return nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.ReLU(inplace=True), nn.Conv1d(4, 2, 1))
+
+
+def _cumulative_batch_norm() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 5), nn.BatchNorm1d(5, momentum=None), nn.ReLU())
 
 
 def _dropout() -> nn.Module:
@@ -103,11 +107,11 @@ class FunctionalDropout(nn.Module):
 
     def __init__(self, width: int = 6) -> None:
         super().__init__()
-        self.code = nn.Parameter(torch.randn(width, 3))
+        self.latent = nn.Parameter(torch.randn(width, 3))
         self.slow = nn.Linear(3, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = F.dropout(self.slow(self.code), 0.2)
+        weight = F.dropout(self.slow(self.latent), 0.2)
         return F.dropout(x @ weight, 0.5)
 
 
@@ -209,6 +213,13 @@ MANNERS = (
     Manner("detach", "estimates gradients straight through, by detach()", seeded(Detached), inputs(5), WHOLE),
     Manner("training-branch", "returns more while self.training", seeded(TrainingBranch), inputs(5), WHOLE),
     Manner("batch-norm", "updates running statistics in training", seeded(_batch_norm), inputs(2, 8), WHOLE),
+    Manner(
+        "cumulative-batch-norm",
+        "averages running statistics over all batches, by the number of batches so far",
+        seeded(_cumulative_batch_norm),
+        inputs(5),
+        WHOLE,
+    ),
     Manner("dropout", "drops out in training", seeded(_dropout), inputs(6), WHOLE, random=True),
     Manner(
         "functional-dropout",

@@ -46,7 +46,7 @@ class Tzwc(Eager):
     @property
     def level(self) -> str:
         """The fall-back level of the newest specialisation for evaluation."""
-        return str(self.fast.level)
+        return str(getattr(self.fast, "level", "no level is reported"))
 
 
 class Compiled(Eager):
@@ -94,8 +94,6 @@ class Exported(Eager):
         return program.module(check_guards=False)
 
     def moved(self) -> None:
-        for program in self.programs.values():
-            del program
         self._copy()
 
     def _copy(self) -> None:

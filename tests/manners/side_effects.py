@@ -35,12 +35,12 @@ class SlowBlock(nn.Module):
 
     def __init__(self, width: int = 5) -> None:
         super().__init__()
-        self.code = nn.Parameter(torch.randn(width, 3))
+        self.latent = nn.Parameter(torch.randn(width, 3))
         self.slow = nn.Linear(3, width)
         self.slow_neural_loss: Any = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = torch.tanh(self.slow(self.code))
+        weight = torch.tanh(self.slow(self.latent))
         self.slow_neural_loss = (weight**2).mean()
         return x @ weight
 

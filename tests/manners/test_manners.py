@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import torch
 
 from tests.manners.catalogue import CATALOGUE
 from tests.manners.comparison import Broken, parting
+from tests.manners.manner import ASSUMING, WHOLE
 from tests.manners.rivals import Eager, Tzwc
 
 BY_NAME = {manner.name: manner for manner in CATALOGUE}
@@ -22,24 +23,27 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @dataclass
 class _Walked:
-    """What a walk found: the first difference, and the level after the first calls."""
+    """What a walk found: the first difference, the level, and the graphs that there were after each phase."""
 
-    problem: str
-    level: str
+    problem: str = ""
+    level: str = "the first calls already differ"
+    graphs: dict[str, list[Any]] = field(default_factory=dict)
 
 
-@functools.cache  # one walk tells both
+@functools.cache  # one walk tells everything
 def _walked(name: str) -> _Walked:
-    levels: list[str] = []
+    walked = _Walked()
 
-    def evaluated(rival: Any) -> None:
-        levels.append(getattr(rival.fast, "level", "no level is reported"))
+    def after(phase: str, rival: Any) -> None:
+        walked.graphs[phase] = rival.fast.specialisations
+        if phase == "evaluation":
+            walked.level = rival.level
 
     try:
-        problem = parting(BY_NAME[name], Tzwc, evaluated=evaluated)
+        walked.problem = parting(BY_NAME[name], Tzwc, after=after)
     except Broken as error:
-        problem = f"raised, {error}"
-    return _Walked(problem, levels[0] if levels else "the first calls already differ")
+        walked.problem = f"raised, {error}"
+    return walked
 
 
 @every
@@ -52,7 +56,15 @@ def test_level(name: str) -> None:
     assert _walked(name).level == BY_NAME[name].level
 
 
-@pytest.mark.parametrize("name", [manner.name for manner in CATALOGUE if manner.trains])
+@pytest.mark.parametrize("name", [manner.name for manner in CATALOGUE if manner.level in (WHOLE, ASSUMING)])
+def test_what_keeps_the_assumptions_keeps_the_graphs(name: str) -> None:
+    graphs = _walked(name).graphs
+    assert "after keep" in graphs, _walked(name).problem
+    assert list(map(id, graphs["after keep"])) == list(map(id, graphs["evaluation"]))
+
+
+# Whether training or evaluation comes first matters to those who leave something behind, or are not ready.
+@pytest.mark.parametrize("name", [m.name for m in CATALOGUE if m.trains and (m.change is not None or m.effects)])
 def test_equal_to_eager_when_training_comes_first(name: str) -> None:
     assert not parting(BY_NAME[name], Tzwc, training_first=True)
 
