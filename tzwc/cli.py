@@ -207,6 +207,46 @@ def bench_cache(
             show_cache(result, output())
 
 
+@bench.command(name="capture")
+def bench_capture(
+    preset: Annotated[str, typer.Option(help="The declared model whose lazily initialised twin runs.")] = "cifar10",
+    batches: Annotated[str, typer.Option(metavar="N,M,…", help="First sizes of the input, in this order.")] = "2,16",
+    backend: Backend = "inductor",
+    contenders: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…",
+            help="Of eager, compile, compile_static, compile_contiguous, compile_limitless, tzwc; by default all but "
+            "compile_limitless.",
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Of each measurement.")] = 25,
+    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
+    json_: Json = False,
+    trace: Trace = False,
+) -> None:
+    """A model as people write them: where torch.compile breaks its graph, and what tzwc makes of it.
+
+    The model initialises itself in its first forward, reads tensors back and leaves values on its modules. With
+    Inductor, every contender compiles for minutes; --backend eager gives a quick look at the rest.
+    """
+    with _reported(trace):
+        import torch
+
+        from tzwc.bench.capture import Request, run
+        from tzwc.bench.capture_tables import show_capture
+
+        names = None if contenders is None else _listed(contenders)
+        request = Request(preset, _sizes(batches), backend, names, rounds)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        result = run(request)
+        if json_:
+            typer.echo(json.dumps(result.to_dict(), indent=2))
+        else:
+            show_capture(result, output())
+
+
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,19 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from tzwc.accumulate import Accumulation, AccumulationError, outside_checkpoints
-from tzwc.call_key import CallKey, call_key, family_of
+from tzwc.accumulate import Accumulation, AccumulationError
+from tzwc.call_key import CallKey, call_key
 from tzwc.describe import specialisation_infos, versions
-from tzwc.errors import CaptureError, InvalidArgumentError, TzwcError
-from tzwc.graph_capture import Capture, capture
-from tzwc.guards import ModuleGuard, transforms_active
+from tzwc.errors import InvalidArgumentError
+from tzwc.guards import transforms_active
 from tzwc.inspection import Report, diff, dump
 from tzwc.options import CompileOptions
 from tzwc.pipeline import Stage
 from tzwc.remarks import Remark
 from tzwc.shared_module import SharedModule
-from tzwc.specialisation import SlotsChanged, Specialisation
-from tzwc.verify import disagreement
+from tzwc.specialisation import AssumptionViolated, SlotsChanged, Specialisation
+from tzwc.submodules import Submodules, worth_compiling
+from tzwc.variants import Declined, RunOnce, State, Variants
 
 __all__ = ["CompiledModule"]
 
@@ -35,13 +34,15 @@ __all__ = ["CompiledModule"]
 # How often one call may find that the module has changed under it before it gives up.
 _CAPTURES = 3
 
+_LEVELS = ("untouched", "per submodule", "whole graph", "whole graph with assumptions")
+
 
 class _Unknown(Exception):
-    """A call of a kind that has not been captured yet."""
+    """A call of a kind that has no graph yet."""
 
-    def __init__(self, key: CallKey) -> None:
+    def __init__(self, state: State, key: CallKey, accumulating: bool) -> None:
         super().__init__()
-        self.key = key
+        self.state, self.key, self.accumulating = state, key, accumulating
 
 
 class CompiledModule(SharedModule):
@@ -57,12 +58,13 @@ class CompiledModule(SharedModule):
 
     options: CompileOptions
     remarks: list[Remark]
+    _variants: Variants
     _lock: threading.RLock
     _bypassed: set[str]
     _accumulation: Accumulation | None
-    _guard: ModuleGuard | None
-    _table: dict[CallKey, Specialisation | None]
-    _families: dict[CallKey, list[Specialisation]]
+    _pieces: Submodules | None
+    _parts: list[CompiledModule]
+    _level: str
 
     def __init__(self, original: nn.Module, options: CompileOptions) -> None:
         super().__init__(
@@ -72,8 +74,11 @@ class CompiledModule(SharedModule):
             _lock=threading.RLock(),
             _bypassed=set(),
             _accumulation=None,
+            _pieces=None,
+            _parts=[],
+            _level="untouched",
         )
-        self._forget()
+        self.__dict__["_variants"] = Variants(original, options, self._note)
 
     # --- the call ---------------------------------------------------------------------------------------------------
 
@@ -86,9 +91,12 @@ class CompiledModule(SharedModule):
                 with self._gate.reading():
                     return self._call(args, kwargs)
             except _Unknown as unknown:
-                # Export puts fake tensors into the live module while it traces: no other call may see them.
-                with self._gate.writing():
-                    self._learn(unknown, args, kwargs)
+                try:
+                    # Tracing writes to the live module: no other call may see that.
+                    with self._gate.writing(), self._lock:
+                        self._variants.learn(unknown.state, unknown.key, args, kwargs, unknown.accumulating)
+                except RunOnce:
+                    return self.original(*args, **kwargs)
         return self._run_original("parameters or attributes keep changing between calls", args, kwargs)
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -98,36 +106,32 @@ class CompiledModule(SharedModule):
             reason = f"its class was changed to {type(self).__name__}, which manages parameters on its own"
         if reason is not None:
             return self._run_original(reason, args, kwargs)
-        guard = self._current_guard()
+        state = self._state()
         accumulating = torch.is_grad_enabled() and self._accumulation is not None
-        key = call_key(guard, leaves, spec, accumulating)
+        key = call_key(state.guard, leaves, spec, accumulating)
         if key is None:
             return self._run_original("an argument is neither a tensor nor a plain constant", args, kwargs)
-        if key not in self._table:
-            raise _Unknown(key)
-        runner = self._table[key]
-        if runner is None:
-            return self.original(*args, **kwargs)
+        if key not in state.table:
+            raise _Unknown(state, key, accumulating)
+        runner = state.table[key]
+        if isinstance(runner, Declined):
+            return self._run_pieces(args, kwargs)
         keep = self._accumulation.leaves if self._accumulation is not None and accumulating else None
         try:
-            return runner([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)], guard.generation, keep)
+            result = runner([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)], state.guard.generation, keep)
         except SlotsChanged as error:
             self._start_again("a parameter or buffer has another shape, dtype, device or owner")
-            raise _Unknown(key) from error
+            raise _Unknown(self._state(), key, accumulating) from error
+        except AssumptionViolated as violated:
+            with self._lock:
+                self._variants.stale(state, key, violated)
+            raise _Unknown(state, key, accumulating) from violated
+        self.__dict__["_level"] = _LEVELS[3 if runner.captured.assumptions.entries else 2]
+        return result
 
-    def _learn(self, unknown: _Unknown, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Find or make the specialisation for a call of a new kind."""
+    def _state(self) -> State:
         with self._lock:
-            if unknown.key not in self._table:
-                self._table[unknown.key] = self._find_or_build(
-                    unknown.key, pytree.tree_leaves((args, kwargs)), args, kwargs
-                )
-
-    def _current_guard(self) -> ModuleGuard:
-        guard = self._guard
-        if guard is None or not guard.holds():
-            guard = self._start_again("" if guard is None else "modules, hooks or Python attributes have changed")
-        return guard
+            return self._variants.current()
 
     def _run_original(self, reason: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if reason not in self._bypassed:
@@ -135,61 +139,34 @@ class CompiledModule(SharedModule):
             self._note("declined", "bypass", f"the module runs as it was: {reason}")
         return self.original(*args, **kwargs)
 
-    # --- building ---------------------------------------------------------------------------------------------------
-
-    def _find_or_build(
-        self, key: CallKey, leaves: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Specialisation | None:
-        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        family = family_of(key)
-        for candidate in self._families.get(family, []):
-            if candidate.captured.accepts([t.shape for t in tensors]):
-                return candidate
-        if sum(map(len, self._families.values())) >= self.options.max_specialisations:
-            self._note_once(f"more than max_specialisations={self.options.max_specialisations} kinds of call")
-            return None
-        try:
-            built = self._build(tensors, args, kwargs)
-        except Exception as error:  # whatever goes wrong in here, the module itself still gives the answer
-            kind = "" if isinstance(error, TzwcError) else f"{type(error).__name__}: "
-            self._note("declined", "capture", f"the module runs as it was: {kind}{error}")
-            return None
-        self._families.setdefault(family, []).append(built)
-        return built
-
-    def _build(self, tensors: Sequence[torch.Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Specialisation:
-        if any(t.layout != torch.strided or t.is_quantized for t in tensors):
-            raise CaptureError("an argument is sparse or quantised")
-        # Leaving inference mode keeps inference tensors out of the graph; gradients stay off as they are.
-        grad = torch.is_grad_enabled()
-        with torch.inference_mode(False), torch.set_grad_enabled(grad), outside_checkpoints():
-            arguments = pytree.tree_map(_ordinary, (args, kwargs))
-            start = time.perf_counter()
-            captured = capture(self.original, *arguments, dynamic=self.options.dynamic)
-            self._check(captured, *arguments)
-            elapsed = time.perf_counter() - start
-            # While gradients accumulate, everything static is evaluated once, with gradients.
-            vary = grad and self._accumulation is None
-            varying = frozenset(slot.name for slot in captured.slots if vary and slot.fetch().requires_grad)
-            return Specialisation(captured, varying, self.options, grad=grad, capture_seconds=elapsed)
-
-    def _check(self, captured: Capture, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self.options.verify:
-            problem = disagreement(self.original, captured, args, kwargs)
-            if problem is not None:
-                raise CaptureError(f"the captured graph disagrees with the module: {problem}")
-
-    def _start_again(self, reason: str) -> ModuleGuard:
+    def _run_pieces(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run the original with its submodules compiled."""
         with self._lock:
-            self._forget()
-            guard = ModuleGuard(self.original)
-            self.__dict__["_guard"] = guard
-            if reason:
-                self._note("note", "recapture", f"captured again: {reason}")
-            return guard
+            if self._pieces is None:
+                children = worth_compiling(self.original)
+                parts = [CompiledModule(child, self.options) for child in children]
+                self.__dict__.update(
+                    _parts=parts, _pieces=Submodules(self.original, list(zip(children, parts, strict=True)))
+                )
+        assert self._pieces is not None
+        result = self._pieces(args, kwargs)
+        helped = any(part.level != _LEVELS[0] for part in self._parts)
+        self.__dict__["_level"] = _LEVELS[1 if helped else 0]
+        return result
 
-    def _forget(self) -> None:
-        self.__dict__.update(_guard=None, _table={}, _families={})
+    @property
+    def level(self) -> str:
+        """How the newest call ran.
+
+        ``"whole graph"``; ``"whole graph with assumptions"`` about values of parameters and buffers, checked when they
+        change; ``"per submodule"``, where only submodules could be captured; or ``"untouched"``.
+        """
+        return self._level
+
+    def _start_again(self, reason: str) -> None:
+        with self._lock:
+            self._variants.forget()
+            self._note("note", "recapture", f"captured again: {reason}")
 
     # --- training ---------------------------------------------------------------------------------------------------
 
@@ -224,7 +201,7 @@ class CompiledModule(SharedModule):
     @property
     def specialisations(self) -> list[Specialisation]:
         """Every graph that was made so far, in order."""
-        return [s for family in self._families.values() for s in family]
+        return [*self._variants, *(s for part in self._parts for s in part.specialisations)]
 
     @property
     def stages(self) -> list[Stage]:
@@ -283,11 +260,6 @@ class CompiledModule(SharedModule):
     def _note(self, kind: Any, rule: str, reason: str) -> None:
         self.remarks.append(Remark("capture", kind, rule, reason))
 
-    def _note_once(self, reason: str) -> None:
-        if reason not in self._bypassed:
-            self._bypassed.add(reason)
-            self._note("declined", "capture", f"the module runs as it was: {reason}")
-
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModule:
         duplicate = CompiledModule(copy.deepcopy(self.original, memo), self.options)
         memo[id(self)] = duplicate
@@ -299,15 +271,3 @@ class CompiledModule(SharedModule):
     def extra_repr(self) -> str:
         """Shown by ``repr``."""
         return f"compiled by tzwc from {type(self.original).__name__}"
-
-
-def _ordinary(leaf: Any) -> Any:
-    """A tensor object of its own with the same contents and strides.
-
-    One tensor given twice, or a parameter given as an argument, would be one input of the graph. Inference tensors
-    cannot be part of a graph at all and are copied.
-    """
-    if not isinstance(leaf, torch.Tensor):
-        return leaf
-    own = leaf.clone() if leaf.is_inference() else leaf.detach()
-    return own.requires_grad_(leaf.requires_grad)

@@ -44,12 +44,14 @@ def _info(name: str, specialisation: Specialisation) -> SpecialisationInfo:
     return SpecialisationInfo(
         name=name,
         key=key,
-        level="one whole graph",
+        level="whole graph with assumptions" if captured.assumptions.entries else "whole graph",
         stages=tuple(specialisation.stages),
         remarks=tuple(specialisation.remarks),
         frontier=tuple(_cached(value, slots) for value in specialisation.split.program.values),
         cache=CacheStatistics(evaluations=stats.misses, reuses=stats.hits, invalidations=max(0, stats.misses - 1)),
-        capture=CaptureInfo("export", specialisation.capture_seconds),
+        capture=CaptureInfo(
+            "partial evaluation", specialisation.capture_seconds, tuple(map(str, captured.assumptions.entries))
+        ),
         timings={"lowering": specialisation.lowering_seconds},
         calls=specialisation.calls,
         slots=slots,

@@ -1,15 +1,13 @@
-"""What makes a captured graph silently wrong, found out and refused.
-
-Attribute writes, Python-side randomness, custom autograd functions and hooks leave no trace in a graph of operators.
-"""
+"""The Python state that hangs off a module: looked at before a capture, compared and put back after one."""
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,14 +16,16 @@ from torch import nn
 from tzwc.errors import CaptureError
 from tzwc.guards import containers
 
-__all__ = ["python_state", "refuse_unfaithful", "restore", "watched"]
+__all__ = ["Change", "PythonState", "refuse_unfaithful", "same_randomness"]
+
+_ORDINARY = (nn.Parameter, torch.Tensor, nn.Buffer)
 
 
 def refuse_unfaithful(module: nn.Module) -> None:
     """Look at the module before it is captured.
 
     Raises:
-        CaptureError: it has hooks, TorchScript, tensors without values, or tensor subclasses.
+        CaptureError: it has backward hooks, TorchScript, tensors without values, or tensor subclasses.
     """
     _refuse_unregistered(module)
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
@@ -33,17 +33,17 @@ def refuse_unfaithful(module: nn.Module) -> None:
             raise CaptureError(f"{name!r} is not initialised yet; call the module once")
         if tensor.is_meta:
             raise CaptureError(f"{name!r} is on the meta device and has no values")
-        if type(tensor) not in (nn.Parameter, torch.Tensor, nn.Buffer):
+        if type(tensor) not in _ORDINARY:
             raise CaptureError(f"{name!r} is a {type(tensor).__name__}, a tensor subclass")
     for path, child in module.named_modules():
-        if child._forward_hooks or child._forward_pre_hooks or child._backward_hooks or child._backward_pre_hooks:
-            raise CaptureError(f"module {path or '(root)'!r} has hooks, whose side effects a graph cannot replay")
+        if child._backward_hooks or child._backward_pre_hooks:
+            raise CaptureError(f"module {path or '(root)'!r} has backward hooks, which a graph would lose")
         if isinstance(child, torch.jit.ScriptModule):
             raise CaptureError(f"module {path or '(root)'!r} is TorchScript")
 
 
 def _refuse_unregistered(module: nn.Module) -> None:
-    """Parameters and modules that PyTorch does not know of, and random generators, hang on attributes."""
+    """Modules that PyTorch does not know of, and random generators, hang on attributes."""
     registered = {id(m) for m in module.modules()}
     for path, child in module.named_modules():
         for name, value in child.__dict__.items():
@@ -56,127 +56,142 @@ def _refuse_unregistered(module: nn.Module) -> None:
             for entry in held:
                 if isinstance(entry, nn.Module) and id(entry) not in registered:
                     raise CaptureError(f"{where!r} holds a module that is not registered")
-                if isinstance(entry, torch.Tensor) and entry.requires_grad:
-                    raise CaptureError(f"{where!r} holds a parameter that is not registered")
                 if type(entry).__module__.startswith(("numpy", "random")) and not isinstance(entry, (float, int)):
                     raise CaptureError(f"{where!r} holds a {type(entry).__name__}, whose changes cannot be followed")
 
 
-_PLAIN = (int, float, complex, bool, str, bytes, set, frozenset, torch.dtype, torch.device, torch.Size)
+@dataclass(frozen=True)
+class Change:
+    """A dictionary, list or set whose contents a call has changed.
 
-_capturing = threading.RLock()
+    Attributes:
+        path: its dotted name; empty for the attributes of the root module.
+        container: the object itself.
+        before, after: shallow copies of its contents.
+        guarded: whether it belongs to the module, so that its contents are compared before every call.
+    """
+
+    path: str
+    container: Any
+    before: Any
+    after: Any
+    guarded: bool
+
+    def keys(self) -> list[Any]:
+        """What is bound to another value, for a dictionary or for lists of the same length."""
+        if isinstance(self.after, dict):
+            absent = object()
+            return [
+                k
+                for k in {**self.before, **self.after}
+                if not _same(self.before.get(k, absent), self.after.get(k, absent))
+            ]
+        return [i for i, (a, b) in enumerate(zip(self.before, self.after, strict=True)) if not _same(a, b)]
+
+    def path_of(self, key: Any) -> str:
+        """The dotted name of an entry."""
+        return f"{self.path}.{key}".lstrip(".") if isinstance(self.after, dict) else f"{self.path}[{key}]"
+
+    def names(self) -> list[str]:
+        """The dotted names of everything that changed, as far as it has names."""
+        if isinstance(self.after, dict) or (isinstance(self.after, list) and len(self.before) == len(self.after)):
+            return [self.path_of(key) for key in self.keys()]
+        return [self.path]
+
+
+class PythonState:
+    """Shallow copies of every container that hangs off a module, its hooks or the arguments of a call."""
+
+    def __init__(self, module: nn.Module, arguments: Any = ()) -> None:
+        named = list(module.named_modules())
+        self._kept: list[tuple[str, Any, Any, bool]] = [(path, m.__dict__, dict(m.__dict__), True) for path, m in named]
+        for path, child in named:
+            for name, value in child.__dict__.items():
+                # Registries are transparent: blocks._parameters.weight is known as blocks.weight.
+                where = path if name in ("_parameters", "_buffers", "_modules") else f"{path}.{name}".lstrip(".")
+                self._kept.extend((where, c, c.copy(), True) for c in containers([value]))
+            for value in _reachable_from_hooks(child):
+                self._kept.extend(("a hook's variable", c, c.copy(), False) for c in containers([value]))
+        self._arguments = [(c, c.copy()) for c in containers([arguments])]
+
+    def changes(self) -> list[Change]:
+        """What has changed since.
+
+        Raises:
+            CaptureError: a list or dictionary among the arguments has.
+        """
+        if any(not _same(container, before) for container, before in self._arguments):
+            raise CaptureError("forward changes a list or a dictionary that it is given")
+        return [
+            Change(path, container, before, container.copy(), guarded)
+            for path, container, before, guarded in self._kept
+            if not _same(container, before)
+        ]
+
+    def restore(self) -> None:
+        """Put everything back as it was."""
+        for container, before in [*((c, b) for _, c, b, _ in self._kept), *self._arguments]:
+            if isinstance(container, list):
+                container[:] = before
+            else:
+                container.clear()
+                container.update(before)
+
+
+def _reachable_from_hooks(module: nn.Module) -> Iterator[Any]:
+    """The variables that hooks of ``module`` close over."""
+    for hook in [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]:
+        function = hook
+        if isinstance(function, functools.partial):
+            yield from (*function.args, *function.keywords.values())
+            function = function.func
+        owner = getattr(function, "__self__", None) or (None if hasattr(function, "__code__") else function)
+        if owner is not None and not isinstance(owner, nn.Module):
+            yield getattr(owner, "__dict__", {})
+        for cell in getattr(getattr(function, "__func__", function), "__closure__", None) or ():
+            try:
+                yield cell.cell_contents
+            except ValueError:
+                continue  # not assigned yet
 
 
 @contextmanager
-def watched(module: nn.Module, arguments: Any = ()) -> Iterator[None]:
-    """Refuse forwards that change Python state or define their own derivatives, and leave everything as it was."""
-    before = python_state(module, arguments)
-    contents = [(tensor, tensor.detach().clone()) for tensor in _real_tensors(module)]
-    generator = random.getstate()
+def same_randomness() -> Iterator[None]:
+    """Refuse programs that draw random numbers outside of PyTorch, or seed a generator; leave all generators alone.
+
+    Raises:
+        CaptureError: on exit.
+    """
     numpy = sys.modules.get("numpy")
-    numpy_state = numpy.random.get_state() if numpy else None
-    thread = threading.get_ident()
-
-    def refuse(reason: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() == thread:
-                raise CaptureError(reason)
-            return original(*args, **kwargs)
-
-        return guarded
-
-    # Every call of an autograd.Function asks this, also one through an alias such as ``double = Double.apply``.
-    function = torch.autograd.function
-    patches: list[tuple[Any, str, str]] = [
-        (
-            function,
-            "_is_setup_context_defined",
-            "forward calls a custom autograd.Function, whose backward would be lost",
-        ),
-        (torch.Tensor, "register_hook", "forward registers a hook on a tensor, which would be lost"),
-        (torch.Tensor, "retain_grad", "forward retains the gradient of a tensor, which would be lost"),
-    ]
-    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in patches]
-
-    with _capturing, torch.random.fork_rng():
-        for owner, name, reason in patches:
-            setattr(owner, name, refuse(reason, getattr(owner, name)))
+    python, arrays = random.getstate(), numpy.random.get_state() if numpy else None
+    with torch.random.fork_rng():
+        torch_state = torch.get_rng_state()
         try:
             yield
         finally:
-            for owner, name, original in originals:
-                setattr(owner, name, original)
-            changed = restore(before)
-            _restore_contents(contents)
+            changed = _changed_generators(python, arrays, torch_state)
+            random.setstate(python)
+            if numpy:
+                numpy.random.set_state(arrays)
     if changed:
-        shown = ", ".join(map(repr, changed[:3])) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-        raise CaptureError(f"forward writes {shown}, an effect that a graph cannot replay")
-    if random.getstate() != generator:
-        random.setstate(generator)
-        raise CaptureError("forward draws from Python's random module, whose values would be frozen")
-    if numpy and not _same_numpy_state(numpy_state, numpy.random.get_state()):
-        numpy.random.set_state(numpy_state)
-        raise CaptureError("forward draws from numpy.random, whose values would be frozen")
+        raise CaptureError(f"forward {changed}")
 
 
-def _same_numpy_state(a: Any, b: Any) -> bool:
-    return all((x == y).all() if hasattr(x == y, "all") else x == y for x, y in zip(a, b, strict=True))
+def _changed_generators(python: Any, arrays: Any, torch_state: torch.Tensor) -> str:
+    if random.getstate() != python:
+        return "draws from Python's random module, whose values would be frozen"
+    numpy = sys.modules.get("numpy")
+    if numpy and not all(
+        (x == y).all() if hasattr(x == y, "all") else x == y
+        for x, y in zip(arrays, numpy.random.get_state(), strict=True)
+    ):
+        return "draws from numpy.random, whose values would be frozen"
+    if not torch.equal(torch.get_rng_state(), torch_state):
+        return "seeds PyTorch's random generator"
+    return ""
 
 
-def _real_tensors(module: nn.Module) -> list[torch.Tensor]:
-    """Everything that forward may write to: tracing lets some writes through to the real tensors."""
-    plain = (v for m in module.modules() for v in m.__dict__.values() if isinstance(v, torch.Tensor))
-    return [*module.parameters(), *module.buffers(), *plain]
-
-
-def _restore_contents(contents: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    with torch.no_grad():
-        for tensor, before in contents:
-            if not torch.equal(tensor.detach(), before):
-                tensor.detach().copy_(before)
-
-
-_State = list[tuple[str, Any, Any]]
-
-
-def python_state(module: nn.Module, arguments: Any = ()) -> _State:
-    """Shallow copies of every container that hangs off the module or is among its arguments, with a name for each."""
-    state: _State = [(f"{path}.__dict__".lstrip("."), m.__dict__, dict(m.__dict__)) for path, m in _named(module)]
-    for path, child in _named(module):
-        for name, value in child.__dict__.items():
-            where = f"{path}.{name}".lstrip(".")
-            state.extend((where, container, container.copy()) for container in containers([value]))
-    state.extend(("an argument", container, container.copy()) for container in containers([arguments]))
-    return state
-
-
-def _named(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    return list(module.named_modules())
-
-
-def restore(state: _State) -> list[str]:
-    """Put the containers back as they were; returns the names of those whose contents had really changed.
-
-    Export rebuilds some containers from their leaves, so that equal copies stand in for the originals.
-    """
-    changed: list[str] = []
-    for name, container, before in state:
-        if isinstance(container, dict):
-            keys = [k for k in {*container, *before} if not _same(container.get(k, state), before.get(k, state))]
-            owner = name.removesuffix("__dict__").rstrip(".")
-            changed.extend(f"{owner}.{k}".lstrip(".") for k in keys)
-            container.clear()
-            container.update(before)
-        elif isinstance(container, list):
-            if not _same(container, before):
-                changed.append(name)
-            container[:] = before
-        else:
-            if container != before:
-                changed.append(name)
-            container.clear()
-            container.update(before)
-    return changed
+_PLAIN = (int, float, complex, bool, str, bytes, set, frozenset, torch.dtype, torch.device, torch.Size)
 
 
 def _same(a: Any, b: Any) -> bool:

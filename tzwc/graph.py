@@ -13,7 +13,7 @@ Node metadata used throughout the compiler:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ __all__ = [
     "replace_node",
     "target_name",
     "tensor_value",
+    "written_values",
 ]
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in \S+\n?\s*(?P<code>[^\n]*)')
@@ -107,20 +108,24 @@ _HIDDEN_WRITES = {
 
 def mutated_arguments(node: fx.Node) -> list[fx.Node]:
     """The argument nodes whose tensors ``node`` writes to."""
-    target = node.target
-    if not isinstance(target, torch._ops.OpOverload):
+    if not isinstance(node.target, torch._ops.OpOverload):
         return []
+    return _nodes_in(written_values(node.target, node.args, node.kwargs))
+
+
+def written_values(target: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Those arguments of the call ``target(*args, **kwargs)`` that it writes to; the elements of lists one by one."""
     if target in _HIDDEN_WRITES:
         mean, var, training = _HIDDEN_WRITES[target]
-        if len(node.args) > training and node.args[training] is False:
+        if len(args) > training and args[training] is False:
             return []
-        return [a for a in (node.args[mean], node.args[var]) if isinstance(a, fx.Node)]
-    written: list[fx.Node] = []
+        return [argument for argument in (args[mean], args[var]) if argument is not None]
+    written: list[Any] = []
     for position, argument in enumerate(target._schema.arguments):
         if argument.alias_info is None or not argument.alias_info.is_write:
             continue
-        value = node.args[position] if position < len(node.args) else node.kwargs.get(argument.name)
-        written.extend(_nodes_in(value))
+        value = args[position] if position < len(args) else kwargs.get(argument.name)
+        written.extend(value if isinstance(value, (tuple, list)) else [] if value is None else [value])
     return written
 
 

@@ -1,57 +1,41 @@
 """Capture a module as one ATen-level torch.fx graph whose parameters and buffers are inputs, fetched live.
 
-The graph comes from ``torch.export`` in its non-strict mode. Around it stand the checks that export lacks and without
-which a captured graph would be silently wrong: attribute writes, Python-side randomness, custom autograd functions
-and hooks are found out and refused, so that ``tzwc.compile`` can run such a module as it was.
+The module is run once, as it is, under :class:`tzwc.tracing.Tracer`. What a graph of operators cannot express is found
+out around that: changes of Python state become effects, values that were read become assumptions, and what is neither
+is refused, so that ``tzwc.compile`` can run such a module as it was.
 """
 
 from __future__ import annotations
 
-import builtins
 import inspect
-import sys
-import warnings
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import fx, nn
-from torch.export import Dim, ExportedProgram
-from torch.export.graph_signature import ConstantArgument, InputKind, TensorArgument
+from torch import Tensor, fx, nn
+from torch._dispatch.python import enable_python_dispatcher
+from torch._dynamo.source import ConstantSource
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.utils import _pytree as pytree
 
+from tzwc.assumptions import Assumptions
+from tzwc.effects import Effect, Unrepeatable, effects_of
 from tzwc.errors import CaptureError
-from tzwc.fidelity import refuse_unfaithful, watched
-from tzwc.graph import alias_groups, fake_mode_of, infer, is_mutating, may_alias, mutated_arguments
+from tzwc.fidelity import PythonState, refuse_unfaithful, same_randomness
+from tzwc.graph import alias_groups, fake_mode_of, is_mutating, may_alias, mutated_arguments
 from tzwc.shapes import fits
+from tzwc.slots import Slot, SlotTable, placeholder_name
+from tzwc.tracing import Interception, Origins, Tracer
 
-__all__ = ["Capture", "Slot", "capture"]
-
-SlotKind = Literal["parameter", "buffer", "attribute", "constant"]
+__all__ = ["Capture", "Slot", "UnsettledError", "capture"]
 
 
-@dataclass(frozen=True, eq=False)
-class Slot:
-    """A graph input that is read from the live module at every call.
-
-    Attributes:
-        name: its placeholder in the graph.
-        kind: ``parameter`` or ``buffer`` of the module, a tensor ``attribute``, or a ``constant`` of the program text.
-        path: dotted name in the module (``blocks.0.weight``).
-        container, key: the tensor is ``container[key]``; the container belongs to the live module.
-    """
-
-    name: str
-    kind: SlotKind
-    path: str
-    container: Any = field(repr=False)
-    key: Any = field(repr=False)
-
-    def fetch(self) -> torch.Tensor:
-        """The tensor that the slot holds now."""
-        tensor: torch.Tensor = self.container[self.key]
-        return tensor
+class UnsettledError(CaptureError):
+    """The traced call changes the state that it depends on, so the next one will be another program."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +43,34 @@ class Capture:
     """A module as a graph.
 
     Attributes:
-        module: the graph; its placeholders are the slots, then the tensor inputs, in order; it returns a flat tuple.
+        module: the graph; its placeholders are the slots, then the tensor inputs, in order. It returns a flat tuple:
+            the leaves of the result, then what the effects need.
         slots: one for each of the first placeholders.
         inputs: names of the remaining placeholders, one for each tensor leaf of the arguments.
-        out_spec: how the flat outputs are put together again.
+        out_spec: how the leaves of the result are put together again.
+        assumptions: values of slots that the program read, and that the graph takes for granted.
+        effects: entries of dictionaries and lists that the program sets at every call.
+        printed: arguments of the program's calls of ``print``, in order.
+        unsettled: why the next call will need another graph; empty when it will not.
     """
 
     module: fx.GraphModule
     slots: tuple[Slot, ...]
     inputs: tuple[str, ...]
     out_spec: pytree.TreeSpec
+    assumptions: Assumptions
+    effects: tuple[Effect, ...] = ()
+    printed: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = ()
+    unsettled: str = ""
 
     def accepts(self, sizes: Sequence[torch.Size]) -> bool:
         """Whether the graph is right for inputs of these sizes (one for each of ``inputs``)."""
         fakes = [n.meta["val"] for n in self.module.graph.nodes if n.op == "placeholder" and n.name in self.inputs]
         return fits([fake.shape for fake in fakes], sizes, fake_mode_of(self.module.graph))
+
+
+# Tracing writes to the live module and patches PyTorch; two of them must not overlap.
+_capturing = threading.RLock()
 
 
 def capture(
@@ -92,59 +89,159 @@ def capture(
         CaptureError: the module cannot be captured faithfully; the message says why and where.
     """
     kwargs = dict(kwargs or {})
-    refuse_unfaithful(module)
-    with watched(module, (args, kwargs)):
-        program = _export(module, tuple(args), kwargs, dynamic)
-    _, in_spec = pytree.tree_flatten((tuple(args), kwargs))
-    if program.call_spec.in_spec != in_spec:
-        raise CaptureError(f"the arguments were reordered: given {in_spec}, captured {program.call_spec.in_spec}")
-    graph_module = program.graph_module
-    _inline_grad_regions(graph_module)
-    _rename_placeholders(graph_module.graph)
-    slots, inputs = _resolve_inputs(module, program)
-    _flatten_output(graph_module.graph, program)
-    _refuse_written_inputs(graph_module.graph, inputs)
-    _refuse_shared_writes(graph_module.graph, slots)
-    graph_module.graph.lint()
-    graph_module.recompile()
-    _release_real_tensors(graph_module.graph)
-    assert program.call_spec.out_spec is not None
-    return Capture(graph_module, slots, inputs, program.call_spec.out_spec)
-
-
-def _export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool) -> ExportedProgram:
     try:
-        bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+        inspect.signature(module.forward).bind(*args, **kwargs)
     except TypeError as error:
         raise CaptureError(f"the arguments do not fit {type(module).__name__}.forward: {error}") from error
-    shapes = pytree.tree_map(_dynamic_batch, dict(bound)) if dynamic else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # export warns of its own internals; what matters is checked around it
+    refuse_unfaithful(module)
+    with _capturing:
+        return _Tracing(module, dynamic).run(tuple(args), kwargs)
+
+
+class _Tracing:
+    """One run of a module under the tracer."""
+
+    def __init__(self, module: nn.Module, dynamic: bool) -> None:
+        self._module = module
+        self._dynamic = dynamic
+        self._mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+        self._table = SlotTable(module)
+        self._tracer = Tracer(self._table.find, Origins(module, self._call.__code__), self._mode)
+        self._inputs: list[str] = []
+
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Capture:
+        fake_args, fake_kwargs = self._fakes(args, kwargs)
+        state = PythonState(self._module, (fake_args, fake_kwargs))
+        interception = Interception(self._tracer)
         try:
-            return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
-        except CaptureError:
-            raise
-        except Exception as error:  # export raises errors of many kinds, none of them documented
-            if dynamic:
-                return _export(module, args, kwargs, dynamic=False)
-            reason = str(error).strip().splitlines()
-            raise CaptureError(f"torch.export: {type(error).__name__}: {reason[0] if reason else ''}") from error
+            with same_randomness(), interception.active():
+                result = self._call(fake_args, fake_kwargs)
+                return self._finish(result, state, interception)
+        finally:
+            state.restore()
+            self._tracer.memory.restore()
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with ExitStack() as stack:
+            # Weights that autocast keeps converted would look like constants.
+            stack.callback(torch.set_autocast_cache_enabled, torch.is_autocast_cache_enabled())
+            torch.set_autocast_cache_enabled(False)
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(enable_python_dispatcher())
+            stack.enter_context(torch._C._AutoDispatchBelowAutograd())
+            stack.enter_context(self._tracer)
+            return self._module(*args, **kwargs)
+
+    def _fakes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        leaves, spec = pytree.tree_flatten_with_path((args, kwargs))
+        parameters = list(inspect.signature(self._module.forward).parameters)
+        fakes: list[Any] = []
+        for path, leaf in leaves:
+            fakes.append(self._fake(_name(path, parameters), leaf) if isinstance(leaf, Tensor) else leaf)
+        result: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_unflatten(fakes, spec)
+        return result
+
+    def _fake(self, name: str, leaf: Tensor) -> Tensor:
+        varies = self._dynamic and leaf.ndim > 0 and leaf.shape[0] > 1
+        sizes = [DimDynamic.DYNAMIC if varies and d == 0 else DimDynamic.STATIC for d in range(leaf.ndim)]
+        fake = self._mode.from_tensor(
+            leaf.detach(), symbolic_context=StatelessSymbolicContext(dynamic_sizes=sizes), source=ConstantSource(name)
+        )
+        node = self._tracer.recorder.placeholder(placeholder_name(name), fake, leaf.requires_grad)
+        self._tracer.recorder.symbols.define(node, fake)
+        self._tracer.bind(fake, node)
+        self._inputs.append(node.name)
+        return fake
+
+    # --- from what was recorded to a capture ------------------------------------------------------------------------
+
+    def _finish(self, result: Any, state: PythonState, interception: Interception) -> Capture:
+        leaves, out_spec = pytree.tree_flatten(result)
+        outputs = [self._output(leaf) for leaf in leaves]
+
+        def add_result(leaf: Any) -> int:
+            outputs.append(self._output(leaf))
+            return len(outputs) - len(leaves) - 1
+
+        if interception.moved:
+            raise UnsettledError(f"forward gives a parameter other data at {interception.moved[0]}")
+        changes = state.changes()
+        try:
+            effects = effects_of(changes, add_result)
+        except Unrepeatable as reason:
+            raise UnsettledError(f"{reason}, an effect that a graph cannot replay") from reason
+        recorder, slots = self._tracer.recorder, tuple(self._table.slots)
+        recorder.finish(tuple(outputs))
+        graph = recorder.graph
+        _slots_first(graph, [slot.name for slot in slots], self._inputs)
+        assumptions = Assumptions(graph, self._tracer.reads)
+        unsettled = self._unsettled(assumptions, effects)
+        _refuse_written_inputs(graph, self._inputs)
+        _refuse_shared_writes(graph, slots)
+        graph.lint()
+        module = fx.GraphModule({}, graph, type(self._module).__name__)
+        return Capture(
+            module,
+            slots,
+            tuple(self._inputs),
+            out_spec,
+            assumptions,
+            effects,
+            tuple(interception.printed),
+            unsettled,
+        )
+
+    def _output(self, leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            node = self._tracer.node_of(leaf)
+            if self._tracer.requires_grad(leaf) and not torch.is_grad_enabled():
+                raise CaptureError("forward returns a result with gradients although they are switched off")
+            return node
+        if isinstance(leaf, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+            return self._tracer.recorder.symbols.node_for(leaf)
+        if leaf is None or isinstance(leaf, (int, float, complex, bool, str, bytes, torch.dtype, torch.device)):
+            return leaf
+        raise CaptureError(f"forward returns a {type(leaf).__name__}, which is neither a tensor nor a constant")
+
+    def _unsettled(self, assumptions: Assumptions, effects: Sequence[Effect]) -> str:
+        # The module's memory is still as the traced call left it.
+        now = {slot.name: slot.fetch() for slot in self._table.slots if slot.name in assumptions.slots}
+        if any(isinstance(tensor, FakeTensor) for tensor in now.values()):
+            raise UnsettledError("forward reads a value that the call before it computed from its inputs")
+        violated = assumptions.violated(now)
+        if violated is not None:
+            raise UnsettledError(f"forward changes what it depends on: {violated}")
+        fickle = [effect.path for effect in effects if not effect.settled]
+        return f"forward sets {fickle[0]!r} to a value of another kind" if fickle else ""
 
 
-def _release_real_tensors(graph: fx.Graph) -> None:
-    """Drop the fake-tensor mode's weak references to parameters, which would forbid ``torch.utils.swap_tensors``."""
-    mode = fake_mode_of(graph)
-    if mode is not None:
-        converter = mode.fake_tensor_converter
-        converter.meta_converter.tensor_memo.clear()
-        converter.meta_converter.describer.lookup_tensor.clear()
-        converter.constant_storage_mapping.clear()
+def _name(path: Sequence[Any], parameters: Sequence[str]) -> str:
+    """The name of the argument that a leaf belongs to, with the keys that lead to it."""
+    first, second, *rest = path
+    keyword = isinstance(second, pytree.MappingKey)
+    if keyword:
+        head = str(second.key)
+    else:
+        head = (
+            parameters[second.idx]
+            if second.idx < len(parameters)
+            else f"{parameters[-1] if parameters else 'arg'}_{second.idx}"
+        )
+    del first
+    keys = [str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", "")))) for k in rest]
+    return "_".join([head, *keys])
 
 
-def _dynamic_batch(leaf: object) -> dict[int, Any] | None:
-    if isinstance(leaf, torch.Tensor) and leaf.ndim > 0 and leaf.shape[0] > 1:
-        return {0: Dim.AUTO}
-    return None
+def _slots_first(graph: fx.Graph, slots: Sequence[str], inputs: Sequence[str]) -> None:
+    placeholders = {n.name: n for n in graph.nodes if n.op == "placeholder"}
+    anchor = next(iter(graph.nodes))
+    for name in [*slots, *inputs]:
+        node = placeholders[name]
+        node.target = name
+        if node is anchor:
+            anchor = anchor.next
+        else:
+            anchor.prepend(node)
 
 
 def _refuse_written_inputs(graph: fx.Graph, inputs: Sequence[str]) -> None:
@@ -177,8 +274,6 @@ def _refuse_shared_writes(graph: fx.Graph, slots: Sequence[Slot]) -> None:
             if groups[node] in written:
                 changed.append(slot)
     for slot in changed:
-        if slot.kind != "buffer":
-            raise CaptureError(f"forward writes to the {slot.kind} {slot.path!r}, which is no buffer")
         if slot.fetch().numel() and len(owners[slot.fetch().untyped_storage().data_ptr()]) > 1:
             raise CaptureError(f"forward writes to {slot.path!r}, which shares its memory with another tensor")
 
@@ -194,124 +289,3 @@ def _is_view_of(node: fx.Node, root: fx.Node) -> bool:
             seen.add(current)
             pending.extend(may_alias(current))
     return False
-
-
-# --- from an ExportedProgram to slots, inputs and flat outputs ------------------------------------------------------
-
-
-def _resolve_inputs(module: nn.Module, program: ExportedProgram) -> tuple[tuple[Slot, ...], tuple[str, ...]]:
-    graph = program.graph_module.graph
-    # By position: a node may have another name than its argument, when that is the name of a builtin.
-    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
-    slots: list[Slot] = []
-    inputs: list[str] = []
-    literals: dict[str, torch.Tensor] = {}
-    for spec, node in zip(program.graph_signature.input_specs, placeholders, strict=True):
-        if spec.kind is InputKind.USER_INPUT:
-            if isinstance(spec.arg, TensorArgument):
-                inputs.append(node.name)
-            elif isinstance(spec.arg, ConstantArgument) and not node.users:
-                graph.erase_node(node)
-            else:
-                raise CaptureError(f"argument {node.name!r} is a {type(spec.arg).__name__}, which is not supported")
-        elif not node.users:
-            graph.erase_node(node)  # a parameter that this forward does not read
-        elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and spec.target is not None:
-            slots.append(_registered_slot(module, node.name, spec.target, spec.kind))
-        elif spec.kind is InputKind.CONSTANT_TENSOR and spec.target is not None:
-            slots.append(_constant_slot(module, node.name, spec.target, program.constants[spec.target], literals))
-        else:
-            raise CaptureError(f"graph input {node.name!r} is a {spec.kind.name}, which is not supported")
-    return tuple(slots), tuple(inputs)
-
-
-def _rename_placeholders(graph: fx.Graph) -> None:
-    """Give placeholders names that survive a copy of the graph and shadow nothing that generated code refers to."""
-    for node in graph.nodes:
-        if node.op == "placeholder" and (hasattr(builtins, node.name) or node.name in _TAKEN):
-            node._rename(f"{node.name}_argument")
-            node.target = node.name
-
-
-_TAKEN = {"torch", "device", "inf", "nan", "NoneType", "fx_pytree", "pytree", "self"}
-
-
-def _registered_slot(module: nn.Module, name: str, path: str, kind: InputKind) -> Slot:
-    owner_path, _, key = path.rpartition(".")
-    owner = module.get_submodule(owner_path)
-    if kind is InputKind.PARAMETER:
-        return Slot(name, "parameter", path, owner._parameters, key)
-    return Slot(name, "buffer", path, owner._buffers, key)
-
-
-def _constant_slot(module: nn.Module, name: str, path: str, value: Any, literals: dict[str, torch.Tensor]) -> Slot:
-    if not isinstance(value, torch.Tensor):
-        raise CaptureError(f"constant {path!r} is a {type(value).__name__}, which is not supported")
-    for prefix, child in module.named_modules():
-        for attribute, held in child.__dict__.items():
-            where = f"{prefix}.{attribute}".lstrip(".")
-            if held is value:
-                return Slot(name, "attribute", where, child.__dict__, attribute)
-            if attribute in ("_parameters", "_buffers", "_modules"):
-                continue
-            if isinstance(held, (list, dict)):
-                entries = held.items() if isinstance(held, dict) else enumerate(held)
-                for key, entry in entries:
-                    if entry is value:
-                        return Slot(name, "attribute", f"{where}[{key!r}]", held, key)
-            elif isinstance(held, tuple) and any(entry is value for entry in held):
-                raise CaptureError(f"{where!r} is a tuple of tensors; a list or buffers can be followed, a tuple not")
-    literals[path] = value
-    return Slot(name, "constant", path, literals, path)
-
-
-def _flatten_output(graph: fx.Graph, program: ExportedProgram) -> None:
-    """Let the graph return its user outputs only, as a tuple."""
-    kinds = {spec.kind.name for spec in program.graph_signature.output_specs}
-    if kinds - {"USER_OUTPUT"}:
-        raise CaptureError(f"the graph returns {sorted(kinds - {'USER_OUTPUT'})}, which is not supported")
-    output = next(node for node in reversed(graph.nodes) if node.op == "output")
-    results = output.args[0]
-    assert isinstance(results, (tuple, list))
-    output.args = (tuple(results),)
-
-
-def _inline_grad_regions(module: fx.GraphModule) -> None:
-    """Replace calls of ``wrap_with_set_grad_enabled`` by their body, cutting the gradient of what leaves it.
-
-    A region without gradients inside a graph with gradients is the same as its operators followed by ``detach``.
-    """
-    graph = module.graph
-    region_call = torch.ops.higher_order.wrap_with_set_grad_enabled
-    for node in list(graph.nodes):
-        if node.op != "call_function" or node.target is not region_call:
-            continue
-        enabled, body_attr, *operands = node.args
-        body = getattr(module, body_attr.target)
-        if enabled:
-            raise CaptureError("torch.enable_grad() inside a region without gradients is not supported")
-        detach_entry = torch.is_grad_enabled()
-        with graph.inserting_before(node):
-            entries = [_detached(graph, operand) if detach_entry else operand for operand in operands]
-            inner = [n for n in body.graph.nodes if n.op == "placeholder"]
-            mapping: dict[fx.Node, Any] = dict(zip(inner, entries, strict=True))
-            results = graph.graph_copy(body.graph, mapping)
-        assert isinstance(results, (tuple, list))
-        for user in list(node.users):
-            if user.target is not sys.modules["operator"].getitem:
-                raise CaptureError("an unexpected use of a region without gradients")
-            user.replace_all_uses_with(results[user.args[1]])
-            graph.erase_node(user)
-        graph.erase_node(node)
-        if not body_attr.users:
-            graph.erase_node(body_attr)
-
-
-def _detached(graph: fx.Graph, operand: Any) -> Any:
-    """``operand.detach()`` for tensors: the same memory, so in-place writes inside the region still reach it."""
-    if not isinstance(operand, fx.Node) or not isinstance(operand.meta.get("val"), torch.Tensor):
-        return operand
-    node = graph.call_function(torch.ops.aten.detach.default, (operand,))
-    node.meta = {k: v for k, v in operand.meta.items() if k in ("nn_module_stack", "stack_trace")}
-    node.meta["val"] = infer(node)
-    return node

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -12,7 +12,7 @@ from torch import nn
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
-from tzwc.watch import watch_dicts, watch_tensors
+from tzwc.watch import watch_dicts
 
 __all__ = ["ModuleGuard", "containers", "transforms_active"]
 
@@ -39,12 +39,16 @@ class ModuleGuard:
     were untied, and plain attributes (a dropout rate, a flag) are noticed. Tensors are not looked at here, but
     :attr:`generation` tells when any of them may have been replaced by another one.
 
+    Args:
+        module: the root of the tree.
+        exempt: entries that every call sets itself, as ``(id(dictionary or list), key)``; they are not compared.
+
     Attributes:
         modules: every module of the tree.
         generation: grows whenever an entry of a module's dictionaries was rebound, even to an equal value.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, exempt: Set[tuple[int, Any]] = frozenset()) -> None:
         # TorchScript is refused at capture, and keeps its attributes where they cannot be looked at.
         self.modules = tuple(m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule))
         self.generation = 0
@@ -52,22 +56,27 @@ class ModuleGuard:
         self._child_ids = self._ids()
         self._types = list(map(type, self.modules))
         self._hooks: list[Any] = [getattr(m, name) for m in self.modules for name in _HOOKS]
-        self._attributes = [(m.__dict__, *_attribute_getter(m)) for m in self.modules]
+        self._hook_copies = [hooks.copy() for hooks in self._hooks]
+        self._attributes = [(m.__dict__, *_attribute_getter(m, exempt)) for m in self.modules]
         # Containers, and objects such as a configuration, are compared by their contents; a list that is replaced by
         # an equal one must still be noticed, since it is the old one whose contents are looked at.
         self._bound = [
-            (m.__dict__, *entry) for m in self.modules for entry in m.__dict__.items() if _is_watched(*entry)
+            (m.__dict__, *entry)
+            for m in self.modules
+            for entry in m.__dict__.items()
+            if _is_watched(*entry) and (id(m.__dict__), entry[0]) not in exempt
         ]
+        self._exempt = exempt
         held = list(containers([value for *_, value in self._bound]))
         self._dicts = [c for c in held if isinstance(c, dict)]
-        self._dict_copies = [c.copy() for c in self._dicts]
+        self._dict_copies = [self._without_exempt(c) for c in self._dicts]
         self._lists = [c for c in held if not isinstance(c, dict)]
-        self._list_copies = [c.copy() for c in self._lists]
+        self._list_copies = [self._without_exempt(c) for c in self._lists]
+        self._tensor_attributes = [
+            (m.__dict__, name) for m in self.modules for name, v in m.__dict__.items() if isinstance(v, torch.Tensor)
+        ]
         self._ties = _ties(self.modules)
         self._absent = self._absent_entries()
-        self._plain = [v for m in self.modules for v in m.__dict__.values() if isinstance(v, torch.Tensor)]
-        # Reading a plain tensor (``.item()``) makes its value part of the graph.
-        self._plain_contents = watch_tensors(self._plain, content=True, compare_bytes=True)
         self._record()
 
     def _record(self) -> None:
@@ -75,12 +84,15 @@ class ModuleGuard:
         self._watch = watch_dicts([*registries, *self._hooks, *self._dicts])
         self.training = bytes(map(_training, self.modules))
         entries = (t for m in self.modules for r in (m._parameters, m._buffers) for t in r.values())
-        self.parameters = [*(t for t in entries if t is not None), *self._plain]
+        plain = (v for m in self.modules for v in m.__dict__.values() if isinstance(v, torch.Tensor))
+        listed = (v for c in self._lists for v in c if isinstance(v, torch.Tensor))
+        keyed = (v for c in self._dicts for v in c.values() if isinstance(v, torch.Tensor))
+        self.parameters = [*(t for t in entries if t is not None), *plain, *listed, *keyed]
 
     def holds(self) -> bool:
         """Whether nothing has changed since construction, but for training flags and tensors."""
         try:
-            if self._lists != self._list_copies or (self._plain and self._plain_contents.changed(self._plain)):
+            if list(map(self._without_exempt, self._lists)) != self._list_copies:
                 return False
             if not self._watch.changed():
                 return True
@@ -96,13 +108,23 @@ class ModuleGuard:
         return (
             self._ids() == self._child_ids
             and list(map(type, self.modules)) == self._types
-            and not any(self._hooks)
+            and self._hooks == self._hook_copies
             and all(_entries(d) == n and _equal(get(d), values) for d, n, get, values in self._attributes)
             and all(d.get(name) is value for d, name, value in self._bound)
             and self._absent_entries() == self._absent
-            and all(map(_same_entries, self._dicts, self._dict_copies))
+            and all(map(_same_entries, map(self._without_exempt, self._dicts), self._dict_copies))
+            and all(isinstance(d.get(name), torch.Tensor) for d, name in self._tensor_attributes)
             and all(a.get(j) is b.get(k) for a, j, b, k in self._ties)
         )
+
+    def _without_exempt(self, container: Any) -> Any:
+        """A copy of ``container`` without what every call sets itself."""
+        if not self._exempt or isinstance(container, set):
+            return container.copy()
+        me = id(container)
+        if isinstance(container, dict):
+            return {k: v for k, v in container.items() if (me, k) not in self._exempt}
+        return [None if (me, i) in self._exempt else v for i, v in enumerate(container)]
 
     def _absent_entries(self) -> list[bool]:
         """Which parameters and buffers are None: a program may ask."""
@@ -144,7 +166,7 @@ def containers(values: Iterable[Any]) -> Iterator[Any]:
             pending.append(value.__dict__)
 
 
-def _attribute_getter(module: nn.Module) -> tuple[int, Any, Any]:
+def _attribute_getter(module: nn.Module, exempt: Set[tuple[int, Any]]) -> tuple[int, Any, Any]:
     names = [
         name
         for name, value in module.__dict__.items()
@@ -152,6 +174,7 @@ def _attribute_getter(module: nn.Module) -> tuple[int, Any, Any]:
         and name not in _FOREIGN
         and name != "training"
         and not isinstance(value, (torch.Tensor, list, dict, set))
+        and (id(module.__dict__), name) not in exempt
     ]
     getter = itemgetter(*names, "_parameters", "_buffers", "_modules")
     return _entries(module.__dict__), getter, getter(module.__dict__)

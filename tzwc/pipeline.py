@@ -112,9 +112,17 @@ def run_pipeline(
         remove_dead_code(module.graph)
         try:
             module.graph.lint()
+            _check_placeholders(module.graph)
         except (RuntimeError, AssertionError) as error:
             raise PassError(f"pass {step.name!r} left an ill-formed graph: {error}") from error
         seconds = time.perf_counter() - start
         stages.append(Stage(step.name, snapshot(module.graph), tuple(context.remarks), seconds))
     module.recompile()
     return stages
+
+
+def _check_placeholders(graph: fx.Graph) -> None:
+    targets = [node.target for node in graph.nodes if node.op == "placeholder"]
+    twice = {target for target in targets if targets.count(target) > 1}
+    if twice:
+        raise RuntimeError(f"it has several placeholders called {sorted(map(str, twice))}")

@@ -11,8 +11,10 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
+from tzwc.assumptions import Assumption, AssumptionGuard
 from tzwc.cache import StaticCache
 from tzwc.double_backward import twice_differentiable
+from tzwc.effects import replay
 from tzwc.graph import alias_groups, fake_mode_of, is_mutating
 from tzwc.graph_capture import Capture
 from tzwc.lowering import Lowered, lower
@@ -23,11 +25,19 @@ from tzwc.shapes import is_symbolic
 from tzwc.split import Split, split
 from tzwc.watch import watch_tensors
 
-__all__ = ["SlotsChanged", "Specialisation"]
+__all__ = ["AssumptionViolated", "SlotsChanged", "Specialisation"]
 
 
 class SlotsChanged(Exception):
     """A parameter or buffer no longer has the layout that the graph was made for; capture again."""
+
+
+class AssumptionViolated(Exception):
+    """A value that the graph takes for granted is another one now; another graph is needed."""
+
+    def __init__(self, assumption: Assumption) -> None:
+        super().__init__(str(assumption))
+        self.assumption = assumption
 
 
 Keep = Callable[["Specialisation", Sequence[torch.Tensor]], Sequence[torch.Tensor]]
@@ -84,6 +94,8 @@ class Specialisation:
         read = sorted({position[name] for value in self.split.program.values for name in value.slots})
         self._static_positions = read
         self._pick_static = _picker(read)
+        self._assumed = AssumptionGuard(captured.assumptions, options.check == "bytes")
+        self._pick_assumed = _picker([position[name] for name in captured.assumptions.slots])
         self._pick_residual = _picker([position[name] for name in self.split.slots])
         self.cache = StaticCache(self.split.program, [self._slots[i].name for i in read], options.check)
         self._writes = any(map(is_mutating, self.split.residual.graph.nodes))
@@ -118,6 +130,7 @@ class Specialisation:
 
         Raises:
             SlotsChanged: a slot is gone or has another layout.
+            AssumptionViolated: the graph takes a value for granted that has changed.
         """
         if generation != self._generation or self._refetch:
             self._tensors = self._fetch()
@@ -125,12 +138,33 @@ class Specialisation:
         tensors = self._tensors
         if self._layouts.changed(tensors):
             self._check_layouts(tensors)
+        if self.captured.assumptions.entries:
+            self._check_assumptions()
         static = self._pick_static(tensors)
         kept = self.cache.get(static) if keep is None else keep(self, static)
         arguments = [*self._pick_residual(tensors), *kept, *inputs]
         self.calls += 1
         outputs = self._run(inputs, arguments)
-        return pytree.tree_unflatten(list(outputs), self.captured.out_spec)
+        spec = self.captured.out_spec
+        if self.captured.printed or self.captured.effects:
+            for printed, options in self.captured.printed:
+                print(*printed, **options)
+            replay(self.captured.effects, outputs[spec.num_leaves :])
+        return pytree.tree_unflatten(list(outputs[: spec.num_leaves]), spec)
+
+    def holds(self) -> bool:
+        """Whether what the graph takes for granted is so."""
+        try:
+            self._tensors = self._fetch()
+            self._check_assumptions()
+        except (SlotsChanged, AssumptionViolated):
+            return False
+        return True
+
+    def _check_assumptions(self) -> None:
+        violated = self._assumed.violated(self._pick_assumed(self._tensors))
+        if violated is not None:
+            raise AssumptionViolated(violated)
 
     def _run(self, inputs: Sequence[torch.Tensor], arguments: Sequence[torch.Tensor]) -> Sequence[Any]:
         code = self._code_for(inputs, arguments)

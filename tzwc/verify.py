@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import builtins
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from tzwc.fidelity import python_state, restore
+from tzwc.effects import Effect
+from tzwc.fidelity import PythonState
 from tzwc.graph_capture import Capture
 
 __all__ = ["disagreement"]
@@ -22,43 +26,87 @@ _ROUNDINGS = 64
 def disagreement(module: nn.Module, captured: Capture, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
     """What differs between ``module(*args, **kwargs)`` and the graph; ``None`` when they agree.
 
-    Buffers and random generators are put back after each of the two runs.
+    Buffers, attributes and random generators are put back after each of the two runs.
     """
-    buffers = [*module.buffers(), *(slot.fetch() for slot in captured.slots)]
-    names = [*(name for name, _ in module.named_buffers()), *(slot.path for slot in captured.slots)]
-    attributes = python_state(module, (args, kwargs))
+    named = dict(_tensors(module, captured))
+    tensors = list(named.values())
+    state = PythonState(module, (args, kwargs))
     inputs = [leaf for leaf in pytree.tree_leaves((tuple(args), dict(kwargs))) if isinstance(leaf, torch.Tensor)]
     with torch.no_grad():
-        before = [b.clone() for b in buffers]
-        with torch.random.fork_rng():
-            expected, spec = pytree.tree_flatten(module(*args, **kwargs))
-        # A buffer may have been replaced rather than written to; the graph writes to it.
-        after = [b.clone() for b in [*module.buffers(), *(slot.fetch() for slot in captured.slots)]]
-        changed = restore(attributes)
-        _restore(buffers, before)
+        before = [b.detach().clone() for b in tensors]
+        try:
+            with torch.random.fork_rng(), _printing() as printed:
+                expected, spec = pytree.tree_flatten(module(*args, **kwargs))
+            changed = {(id(c.container), key) for c in state.changes() for key in c.keys()}
+            set_by_module = [_value(effect) for effect in captured.effects]
+            # A buffer may have been replaced rather than written to; the graph writes to it.
+            after = [b.detach().clone() for b in dict(_tensors(module, captured)).values()]
+        finally:
+            state.restore()
+            _restore(tensors, before)
         with torch.random.fork_rng():
             actual = captured.module(*(slot.fetch() for slot in captured.slots), *inputs)
-        written = [b.clone() for b in buffers]
-        _restore(buffers, before)
-    if "an argument" in " ".join(changed):
-        return "forward changes a list or a dictionary that it is given"
+        written = [b.detach().clone() for b in tensors]
+        _restore(tensors, before)
     if spec != captured.out_spec:
         return f"the result has the structure {captured.out_spec}, not {spec}"
-    for index, (a, b) in enumerate(zip(actual, expected, strict=True)):
+    if changed != {(id(effect.container), effect.key) for effect in captured.effects}:
+        return "it sets other attributes"
+    if printed != list(captured.printed):
+        return "it prints something else"
+    count = len(expected)
+    for index, (a, b) in enumerate(zip(actual[:count], expected, strict=True)):
         difference = _difference(a, b)
         if difference:
             return f"output {index}: {difference}"
-    for name, a, b in zip(names, written, after, strict=True):
-        difference = _difference(a, b)
+    for effect, b in zip(captured.effects, set_by_module, strict=True):
+        for found, wanted in zip(pytree.tree_leaves(effect.value(actual[count:])), pytree.tree_leaves(b), strict=True):
+            difference = _difference(found, wanted)
+            if difference:
+                return f"{effect.path!r}: {difference}"
+    replaced = {effect.path for effect in captured.effects}
+    for name, a, b in zip(named, written, after, strict=True):
+        difference = None if name in replaced else _difference(a, b)
         if difference:
-            return f"buffer {name!r}: {difference}"
+            return f"{name!r}: {difference}"
     return None
 
 
-def _restore(buffers: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
-    for buffer, value in zip(buffers, values, strict=True):
-        if not torch.equal(buffer, value):
-            buffer.copy_(value)
+def _value(effect: Effect) -> Any:
+    """What the entry holds, out of reach of later writes."""
+    value = effect.container[effect.key]
+    return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), value)
+
+
+def _tensors(module: nn.Module, captured: Capture) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+    yield from ((slot.path, slot.fetch()) for slot in captured.slots)
+
+
+@contextmanager
+def _printing() -> Iterator[list[tuple[tuple[Any, ...], dict[str, Any]]]]:
+    """Collect what this thread prints instead of printing it."""
+    printed: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    original, thread = builtins.print, threading.get_ident()
+
+    def collect(*args: Any, **kwargs: Any) -> None:
+        if threading.get_ident() == thread:
+            printed.append((tuple(map(str, args)), kwargs))
+        else:
+            original(*args, **kwargs)
+
+    builtins.print = collect
+    try:
+        yield printed
+    finally:
+        builtins.print = original
+
+
+def _restore(tensors: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
+    for tensor, value in zip(tensors, values, strict=True):
+        if not torch.equal(tensor, value):
+            tensor.detach().copy_(value)
 
 
 def _difference(actual: Any, expected: Any) -> str | None:

@@ -1,0 +1,161 @@
+"""What a captured graph takes for granted about values of parameters, buffers and constants.
+
+A program may branch on a flag, or crop a kernel where a learned mask becomes small. The graph is right as long as what
+the program read has the value that it had then. The values are computed again, by the part of the graph that they
+follow from, only when a tensor that they follow from has changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from tzwc.graph import alias_groups, location, mutated_arguments
+from tzwc.remarks import Location
+from tzwc.tracing import Read
+from tzwc.watch import TensorWatch, watch_tensors
+
+__all__ = ["Assumption", "AssumptionGuard", "Assumptions"]
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """One value that the program read.
+
+    Attributes:
+        kind: ``value`` of a number or tensor, or the ``shape`` of a result whose shape depends on values.
+        expected: a number, a tensor, or sizes.
+        slots: names of the placeholders that it follows from.
+        location: where it was read.
+        line: the same, as ``file:line: code``.
+    """
+
+    kind: str
+    expected: Any
+    slots: frozenset[str]
+    location: Location
+    line: str
+
+    def __str__(self) -> str:
+        shown = list(self.expected.shape) if isinstance(self.expected, Tensor) else self.expected
+        return f"{self.kind} {shown!r} read at {self.line}"
+
+    def holds_for(self, found: Any) -> bool:
+        """Whether ``found``, computed again, is what was read."""
+        if self.kind == "shape":
+            return tuple(found.shape) == self.expected
+        if isinstance(self.expected, Tensor):
+            same_kind = found.shape == self.expected.shape and found.dtype == self.expected.dtype
+            return same_kind and torch.allclose(found, self.expected, rtol=0.0, atol=0.0, equal_nan=True)
+        if isinstance(self.expected, float) and math.isnan(self.expected):
+            return math.isnan(found)
+        return bool(found == self.expected)
+
+
+class Assumptions:
+    """All assumptions of one graph.
+
+    Args:
+        graph: as captured, before any pass; a part of it is copied.
+        reads: what the program read.
+
+    Attributes:
+        entries: one for each value.
+        slots: names of the placeholders that any of them follows from, in the order of the graph.
+    """
+
+    def __init__(self, graph: fx.Graph, reads: Sequence[Read] = ()) -> None:
+        needed = _closure(graph, [read.node for read in reads])
+        self._graph = fx.Graph()
+        copies: dict[fx.Node, fx.Node] = {}
+        for node in graph.nodes:
+            if node in needed:
+                copies[node] = self._graph.node_copy(node, lambda n: copies[n])
+        written = {argument for node in needed for argument in mutated_arguments(node)}
+        groups = alias_groups(graph)
+        self._copied = {n.name for n in needed if n.op == "placeholder" and groups[n] in {groups[w] for w in written}}
+        self.slots = tuple(n.name for n in self._graph.nodes if n.op == "placeholder")
+        self._targets = [copies[read.node] for read in reads]
+        self.entries = tuple(
+            Assumption(r.kind, r.expected, _placeholders(r.node, needed), location(r.node), r.line) for r in reads
+        )
+
+    def violated(self, tensors: Mapping[str, Tensor]) -> Assumption | None:
+        """The first assumption that does not hold for these slots, by placeholder name."""
+        results: dict[fx.Node, Any] = {}
+        with torch.inference_mode(False), torch.no_grad():
+            for node in self._graph.nodes:
+                if node.op == "placeholder":
+                    tensor = tensors[node.name].detach()
+                    results[node] = tensor.clone() if node.name in self._copied else tensor
+                else:
+                    args, kwargs = fx.node.map_arg((node.args, node.kwargs), results.__getitem__)
+                    results[node] = node.target(*args, **kwargs)
+        for entry, target in zip(self.entries, self._targets, strict=True):
+            if not entry.holds_for(results[target]):
+                return entry
+        return None
+
+
+class AssumptionGuard:
+    """Tells at every call whether the assumptions still hold.
+
+    Args:
+        assumptions: of the graph.
+        compare_bytes: also notice writes that bypass version counters.
+    """
+
+    def __init__(self, assumptions: Assumptions, compare_bytes: bool) -> None:
+        self._assumptions = assumptions
+        self._compare_bytes = compare_bytes
+        self._watch: TensorWatch | None = None
+
+    def violated(self, tensors: Sequence[Tensor]) -> Assumption | None:
+        """The first assumption that does not hold for these tensors, in the order of ``assumptions.slots``."""
+        if self._watch is not None and not self._watch.changed(tensors):
+            return None
+        # A write before this line is seen by the evaluation, a later one by the next comparison.
+        watch = watch_tensors(tensors, content=True, compare_bytes=self._compare_bytes)
+        found = self._assumptions.violated(dict(zip(self._assumptions.slots, tensors, strict=True)))
+        self._watch = watch if found is None else None
+        return found
+
+
+def _closure(graph: fx.Graph, targets: Sequence[fx.Node]) -> set[fx.Node]:
+    """Everything that decides the values of ``targets``: what they follow from, and earlier writes to its memory."""
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    groups = alias_groups(graph)
+    writers: dict[int, list[fx.Node]] = {}
+    for node in graph.nodes:
+        for written in mutated_arguments(node):
+            writers.setdefault(groups[written], []).append(node)
+    needed: set[fx.Node] = set()
+    pending = list(targets)
+    while pending:
+        node = pending.pop()
+        if node in needed:
+            continue
+        needed.add(node)
+        pending.extend(node.all_input_nodes)
+        pending.extend(w for w in writers.get(groups[node], ()) if order[w] < max(order[t] for t in targets))
+    return needed
+
+
+def _placeholders(node: fx.Node, allowed: set[fx.Node]) -> frozenset[str]:
+    found: set[str] = set()
+    seen: set[fx.Node] = set()
+    pending = [node]
+    while pending:
+        current = pending.pop()
+        if current in seen or current not in allowed:
+            continue
+        seen.add(current)
+        if current.op == "placeholder":
+            found.add(current.name)
+        pending.extend(current.all_input_nodes)
+    return frozenset(found)

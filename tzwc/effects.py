@@ -1,0 +1,112 @@
+"""Changes of Python state by a forward pass, to be made again after every call of its graph.
+
+``self.conv_kernel = kernel`` is noticed by comparing the state of the module before and after it was traced. A tensor
+becomes one more result of the graph, and is put where the program put it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from tzwc.fidelity import Change
+
+__all__ = ["Effect", "Unrepeatable", "effects_of", "replay"]
+
+_CONSTANTS = (int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device)
+
+
+class Unrepeatable(Exception):
+    """A change of state that cannot be made again without running the program."""
+
+
+@dataclass(frozen=True)
+class _Result:
+    """Stands for one more result of the graph."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One entry of a dictionary or list that every call sets.
+
+    Attributes:
+        path: dotted name in the module.
+        container, key: what is set is ``container[key]``.
+        leaves: results of the graph, and constants.
+        spec: how they are put together.
+        settled: whether the entry held a value of the same kind before.
+    """
+
+    path: str
+    container: Any = field(repr=False)
+    key: Any
+    leaves: tuple[Any, ...]
+    spec: pytree.TreeSpec
+    settled: bool
+
+    def value(self, results: Sequence[Any]) -> Any:
+        """What is set, given the additional results of the graph."""
+        leaves = [results[leaf.index] if isinstance(leaf, _Result) else leaf for leaf in self.leaves]
+        return pytree.tree_unflatten(leaves, self.spec)
+
+
+def effects_of(changes: Sequence[Change], add_result: Callable[[Any], int]) -> tuple[Effect, ...]:
+    """The effects that make these changes again.
+
+    Args:
+        changes: of one traced call.
+        add_result: makes a tensor or symbolic number a result of the graph, and tells its position.
+
+    Raises:
+        Unrepeatable: a change is not to an entry of a dictionary or list, or not of tensors and constants.
+    """
+    return tuple(effect for change in changes for effect in _effects(change, add_result))
+
+
+def _effects(change: Change, add_result: Callable[[Any], int]) -> list[Effect]:
+    if isinstance(change.after, dict):
+        if change.before.keys() - change.after.keys():
+            raise Unrepeatable(f"forward deletes entries of {change.path or 'the module'}")
+        keys = change.keys()
+    elif isinstance(change.after, list) and len(change.after) == len(change.before):
+        keys = change.keys()
+    else:
+        raise Unrepeatable(f"forward changes the length or contents of {change.path!r}")
+    return [_effect(change, key, add_result) for key in keys]
+
+
+def _effect(change: Change, key: Any, add_result: Callable[[Any], int]) -> Effect:
+    path = change.path_of(key)
+    after = change.after[key]
+    leaves, spec = pytree.tree_flatten(after)
+    described: list[Any] = []
+    for leaf in leaves:
+        if isinstance(leaf, torch.nn.Parameter) or not isinstance(leaf, (Tensor, torch.SymInt, *_CONSTANTS)):
+            raise Unrepeatable(f"forward sets {path!r} to a {type(leaf).__name__}")
+        symbolic = isinstance(leaf, (Tensor, torch.SymInt))
+        described.append(_Result(add_result(leaf)) if symbolic else leaf)
+    before = change.before[key] if isinstance(change.before, list) or key in change.before else None
+    return Effect(path, change.container, key, tuple(described), spec, _same_kind(before, leaves, spec))
+
+
+def _same_kind(before: Any, leaves: Sequence[Any], spec: pytree.TreeSpec) -> bool:
+    held, held_spec = pytree.tree_flatten(before)
+    if held_spec != spec:
+        return False
+    return all(
+        isinstance(a, Tensor) if isinstance(b, Tensor) else type(a) is type(b) and a == b
+        for a, b in zip(held, leaves, strict=True)
+    )
+
+
+def replay(effects: Sequence[Effect], results: Sequence[Any]) -> None:
+    """Set every entry again."""
+    for effect in effects:
+        effect.container[effect.key] = effect.value(results)

@@ -1,0 +1,9 @@
+"""Traces a module into a graph by partial evaluation: see :mod:`tzwc.tracing.tracer`."""
+
+from __future__ import annotations
+
+from tzwc.tracing.interception import Interception
+from tzwc.tracing.origin import Origins
+from tzwc.tracing.tracer import Read, Tracer, requires_grad_of
+
+__all__ = ["Interception", "Origins", "Read", "Tracer", "requires_grad_of"]

@@ -1,0 +1,76 @@
+"""Custom ``autograd.Function``s as one node each: their backward is theirs, and would be lost if they were traced into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import CheckpointFunction
+
+from tzwc.errors import CaptureError
+from tzwc.tracing.tracer import Tracer
+
+__all__ = ["CustomFunction", "recorded_whole"]
+
+
+@dataclass(frozen=True)
+class CustomFunction:
+    """A call target that applies an ``autograd.Function``.
+
+    Attributes:
+        function: the subclass.
+    """
+
+    function: type[torch.autograd.Function]
+
+    @property
+    def __name__(self) -> str:
+        return self.function.__name__
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function.apply(*args)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def recorded_whole(tracer: Tracer, function: type[torch.autograd.Function], args: Sequence[Any]) -> Iterator[None]:
+    """While the context is open, ``function.forward`` records one node instead of its operators.
+
+    A checkpoint is traced into: recomputation is then the compiler's decision.
+    """
+    forward = function.__dict__.get("forward")
+    stand_in = _checkpointed if function is CheckpointFunction else _recorder(tracer, function, args)
+    function.forward = staticmethod(stand_in)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        if forward is None:
+            del function.forward
+        else:
+            function.forward = forward  # type: ignore[method-assign]
+
+
+def _checkpointed(ctx: Any, run: Callable[..., Any], preserve: bool, *args: Any) -> Any:
+    del ctx, preserve
+    with torch.enable_grad():
+        return run(*args)
+
+
+def _recorder(tracer: Tracer, function: type[torch.autograd.Function], args: Sequence[Any]) -> Callable[..., Any]:
+    forward = function.forward
+
+    def record(*given: Any) -> Any:
+        if not all(isinstance(a, torch.Tensor) or not _holds_tensors(a) for a in args):
+            raise CaptureError(f"{function.__name__} takes containers of tensors")
+        return tracer.whole(
+            CustomFunction(function), args, lambda fakes: forward(*given[: len(given) - len(args)], *fakes)
+        )
+
+    return record
+
+
+def _holds_tensors(value: Any) -> bool:
+    return any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(value))

@@ -1,0 +1,230 @@
+"""What a program can do to tensors and to the world without calling an operator, seen or refused while it is traced."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import _disable_current_modes
+
+from tzwc.errors import CaptureError
+from tzwc.tracing.custom_functions import recorded_whole
+from tzwc.tracing.tracer import Tracer
+
+__all__ = ["Interception"]
+
+_SYMBOLS = (torch.SymInt, torch.SymFloat, torch.SymBool)
+_base = torch._C.TensorBase
+
+
+class Interception:
+    """Patches PyTorch, for one thread, so that ``tracer`` learns of what does not go through the dispatcher.
+
+    Attributes:
+        printed: arguments of the calls of ``print``, in order.
+        moved: lines that gave a tensor other data, ``p.data = x``: once done, the program is another one.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        self.printed: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self.moved: list[str] = []
+        self._undo: list[tuple[Tensor, Tensor]] = []
+        self._tracer = tracer
+        self._thread = threading.get_ident()
+        self._functions = ExitStack()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Intercept; on exit everything is as it was, data that were moved included."""
+        with ExitStack() as stack, self._functions:
+            for name in ("tolist", "numpy", "__array__", "__repr__", "__str__", "__reduce_ex__"):
+                stack.enter_context(self._patched(Tensor, name, self._reading(name)))
+            for name in ("register_hook", "retain_grad", "register_post_accumulate_grad_hook"):
+                stack.enter_context(self._patched(Tensor, name, self._needing_history(name)))
+            for owner, name in ((Tensor, "backward"), (torch.autograd, "grad"), (torch.autograd, "backward")):
+                stack.enter_context(self._patched(owner, name, self._refusing("differentiates inside forward")))
+            for name in ("grad_fn", "grad", "is_leaf"):
+                stack.enter_context(self._property(name, self._history(name)))
+            stack.enter_context(self._property("requires_grad", self._requires_grad, self._set_requires_grad))
+            stack.enter_context(self._patched(Tensor, "requires_grad_", self._requires_grad_))
+            stack.enter_context(self._property("data", None, self._set_data))
+            for symbol in _SYMBOLS:
+                for name in ("__repr__", "__str__", "__format__"):
+                    stack.enter_context(self._patched(symbol, name, _as_number(name)))
+            stack.enter_context(self._patched(builtins, "print", self._print))
+            stack.enter_context(self._patched(torch._C.ScriptFunction, "__call__", self._script))
+            stack.enter_context(self._patched(torch._functorch.utils, "unwrap_dead_wrappers", self._function))
+            try:
+                yield
+            finally:
+                for tensor, data in reversed(self._undo):
+                    _base.data.__set__(tensor, data)
+
+    # --- the machinery ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _patched(self, owner: Any, name: str, replacement: Callable[..., Any]) -> Iterator[None]:
+        """Let ``owner.name`` be ``replacement``, which gets the original first; other threads get the original."""
+        inherited = name not in vars(owner)
+        original = getattr(owner, name)
+
+        def here(*args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != self._thread:
+                return original(*args, **kwargs)
+            return replacement(original, *args, **kwargs)
+
+        setattr(owner, name, here)
+        try:
+            yield
+        finally:
+            if inherited:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, original)
+
+    @contextmanager
+    def _property(
+        self, name: str, get: Callable[[Tensor], Any] | None, set_: Callable[[Tensor, Any], None] | None = None
+    ) -> Iterator[None]:
+        base = getattr(_base, name)
+        inherited = name not in vars(Tensor)
+        before = vars(Tensor).get(name)
+
+        def getter(tensor: Tensor) -> Any:
+            if get is None or threading.get_ident() != self._thread:
+                return base.__get__(tensor)
+            return get(tensor)
+
+        def setter(tensor: Tensor, value: Any) -> None:
+            if set_ is None or threading.get_ident() != self._thread:
+                base.__set__(tensor, value)
+            else:
+                set_(tensor, value)
+
+        setattr(Tensor, name, property(getter, setter))
+        try:
+            yield
+        finally:
+            if inherited:
+                delattr(Tensor, name)
+            else:
+                setattr(Tensor, name, before)
+
+    def _refuse(self, what: str) -> None:
+        raise CaptureError(f"{self._tracer.origins.line()} {what}")
+
+    def _refusing(self, what: str) -> Callable[..., Any]:
+        def refuse(original: Any, *args: Any, **kwargs: Any) -> Any:
+            del original, args, kwargs
+            self._refuse(what)
+
+        return refuse
+
+    # --- values -----------------------------------------------------------------------------------------------------
+
+    def _reading(self, name: str) -> Callable[..., Any]:
+        def read(original: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if self._tracer.is_dynamic(tensor):
+                self._refuse(f"reads a tensor that depends on the inputs (Tensor.{name})")
+            node = self._tracer.node_of(tensor)
+            with _disable_current_modes():
+                self._tracer.read(node, "value", _base.detach(tensor).clone())
+                return original(tensor, *args, **kwargs)
+
+        return read
+
+    def _set_data(self, tensor: Tensor, value: Tensor) -> None:
+        if self._tracer.is_dynamic(tensor) or self._tracer.is_dynamic(value):
+            self._refuse("gives a tensor data that depend on the inputs")
+        if _same_place(tensor, value):
+            return  # ``p.data *= 2`` writes in place, then assigns what it wrote to
+        self.moved.append(self._tracer.origins.line())
+        before = _base.detach(tensor)
+        self._undo.append((tensor, before))
+        _base.data.__set__(tensor, value)
+        self._tracer.bind(tensor, self._tracer.node_of(value))
+
+    # --- history ----------------------------------------------------------------------------------------------------
+
+    def _requires_grad(self, tensor: Tensor) -> bool:
+        return self._tracer.requires_grad(tensor)
+
+    def _set_requires_grad(self, tensor: Tensor, value: bool) -> None:
+        if self._tracer.requires_grad(tensor) != value:
+            self._refuse(f"sets requires_grad to {value}")
+
+    def _requires_grad_(self, original: Any, tensor: Tensor, requires_grad: bool = True) -> Tensor:
+        del original
+        self._set_requires_grad(tensor, requires_grad)
+        return tensor
+
+    def _history(self, name: str) -> Callable[[Tensor], Any]:
+        get = getattr(_base, name).__get__
+
+        def read(tensor: Tensor) -> Any:
+            if self._tracer.requires_grad(tensor):
+                self._refuse(f"looks at Tensor.{name}")
+            return get(tensor)
+
+        return read
+
+    def _needing_history(self, name: str) -> Callable[..., Any]:
+        def refuse(original: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if self._tracer.requires_grad(tensor):
+                self._refuse(f"calls Tensor.{name}, whose effect would be lost")
+            return original(tensor, *args, **kwargs)
+
+        return refuse
+
+    # --- calls ------------------------------------------------------------------------------------------------------
+
+    def _print(self, original: Any, *args: Any, **kwargs: Any) -> None:
+        del original
+        if any(isinstance(leaf, FakeTensor) for leaf in pytree.tree_leaves((args, kwargs))):
+            self._refuse("prints a tensor that depends on the inputs")
+        self.printed.append((tuple(map(str, args)), kwargs))
+
+    def _script(self, original: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
+        # TorchScript would turn symbolic sizes into numbers; the function that it was made from says the same.
+        python = getattr(function, "_torchdynamo_inline", None)
+        return original(function, *args, **kwargs) if python is None else python(*args, **kwargs)
+
+    def _function(self, original: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Called by every ``Function.apply`` just before it calls the function's forward."""
+        self._functions.close()
+        if torch._C._len_torch_dispatch_stack() == 0:
+            return original(args)  # type: ignore[no-any-return]  # inside of another one
+        function = sys._getframe(2).f_locals.get("cls")
+        if torch.is_grad_enabled() and isinstance(function, type) and issubclass(function, torch.autograd.Function):
+            self._functions.enter_context(recorded_whole(self._tracer, function, args))
+        unwrapped: tuple[Any, ...] = original(args)
+        return unwrapped
+
+
+def _same_place(a: Tensor, b: Tensor) -> bool:
+    return (
+        a.untyped_storage()._cdata == b.untyped_storage()._cdata
+        and a.storage_offset() == b.storage_offset()
+        and a.shape == b.shape
+        and a.stride() == b.stride()
+        and a.dtype == b.dtype
+    )
+
+
+def _as_number(name: str) -> Callable[..., Any]:
+    """A symbolic size that becomes text is fixed to its value."""
+
+    def pinned(original: Any, symbol: Any, *args: Any) -> Any:
+        del original
+        kind = int if isinstance(symbol, torch.SymInt) else float if isinstance(symbol, torch.SymFloat) else bool
+        return getattr(kind(symbol), name)(*args)
+
+    return pinned

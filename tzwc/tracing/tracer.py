@@ -1,0 +1,372 @@
+"""Trace a module by partial evaluation: what follows from its state alone is computed, the rest is recorded on fakes.
+
+Inputs are fake tensors with a symbolic batch; parameters, buffers and constants are real. An operator whose arguments
+are all real is *static*: it is run, so that a branch, an ``.item()`` or a slice that depends on it sees its value, and
+every value that the program so reads becomes an assumption. An operator with a fake argument is *dynamic*: it is run on
+fakes, and a program that reads values there cannot be traced. Both become nodes of one graph.
+
+Autograd is switched off below the operators, so that composite ones (``conv2d``, ``linear``, ``einsum``) arrive whole.
+Whether a result would require gradients is tracked instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, fx
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from tzwc.errors import CaptureError
+from tzwc.graph import written_values
+from tzwc.tracing.memory import MemoryMap
+from tzwc.tracing.origin import Origins
+from tzwc.tracing.recorder import Recorder, needs_gradient
+from tzwc.tracing.writes import flat_value, store, written_value
+
+__all__ = ["Read", "Tracer", "requires_grad_of"]
+
+aten = torch.ops.aten
+
+_DROPOUTS = (aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default)
+_INDEXED = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default)
+_SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+_DATA_DEPENDENT = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
+# Their results never require gradients, whatever their arguments do.
+_CUTS_GRADIENT = {"aten::detach", "aten::detach_", "aten::zeros_like", "aten::ones_like", "aten::empty_like"}
+_NUMBERS = {"NumberType", "BoolType", "IntType", "FloatType", "ComplexType"}
+
+requires_grad_of: Callable[[Tensor], bool] = torch._C.TensorBase.requires_grad.__get__
+
+
+@dataclass(frozen=True)
+class Read:
+    """A value that the program took out of a static tensor.
+
+    Attributes:
+        node: what it was read from.
+        kind: the ``value`` of a number or tensor, or only the ``shape`` of a result whose shape depends on values.
+        expected: what was read: a number, a tensor, or sizes.
+        line: the user's line, as ``file:line: code``.
+    """
+
+    node: fx.Node
+    kind: Literal["value", "shape"]
+    expected: Any
+    line: str
+
+
+@dataclass
+class _Known:
+    node: fx.Node
+    version: int = 0
+
+
+class Tracer(TorchDispatchMode):
+    """Records every operator that is called while it is active.
+
+    Args:
+        find_slot: gives the placeholder of a real tensor that the program holds.
+        origins: tells where an operator was called.
+        fake_mode: of the inputs.
+
+    Attributes:
+        recorder: the graph.
+        memory: behind every real tensor.
+        reads: what the program took out of static tensors.
+    """
+
+    def __init__(
+        self, find_slot: Callable[[Recorder, Tensor, Tensor], fx.Node], origins: Origins, fake_mode: FakeTensorMode
+    ) -> None:
+        super().__init__()
+        self.recorder = Recorder(origins, fake_mode)
+        self.memory = MemoryMap()
+        self.origins = origins
+        self.reads: list[Read] = []
+        self._find_slot = find_slot
+        self._fake_mode = fake_mode
+        self._known: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._fakes: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._read_already: set[tuple[Any, ...]] = set()
+
+    # --- what is known of a tensor ----------------------------------------------------------------------------------
+
+    def bind(self, tensor: Tensor, node: fx.Node, *, fresh: bool = True) -> None:
+        """Let ``node`` stand for ``tensor`` from now on; ``fresh`` when the traced call made its memory."""
+        version = 0
+        if not isinstance(tensor, FakeTensor):
+            memory = self.memory.of(tensor, fresh=fresh)
+            version = memory.version
+            memory.first = memory.first or node
+        self._known[tensor] = _Known(node, version)
+
+    def is_dynamic(self, tensor: Tensor) -> bool:
+        """Whether the values of ``tensor`` depend on the inputs."""
+        return isinstance(tensor, FakeTensor) or self.memory.of(tensor).dynamic
+
+    def node_of(self, tensor: Tensor) -> fx.Node:
+        """The node that holds what ``tensor`` holds now.
+
+        Raises:
+            CaptureError: it came into being in a way that was not recorded.
+        """
+        known: _Known | None = self._known.get(tensor)
+        if known is None:
+            if isinstance(tensor, FakeTensor):
+                raise CaptureError(f"a tensor of unknown origin is used at {self.origins.line()}")
+            node = self._find_slot(self.recorder, tensor, self.fake_of(tensor))
+            self.bind(tensor, node, fresh=False)
+            return node
+        if not isinstance(tensor, FakeTensor):
+            memory = self.memory.of(tensor)
+            if memory.value is not None and known.version != memory.version:
+                place = list(tensor.shape), list(tensor.stride()), tensor.storage_offset()
+                known.node = self.recorder.evaluate(
+                    aten.as_strided.default, memory.value, *place, requires_grad=needs_gradient(memory.value)
+                )
+                known.version = memory.version
+        return known.node
+
+    def fake_of(self, tensor: Tensor) -> Tensor:
+        """A fake tensor like the real ``tensor``: its values play no part."""
+        if isinstance(tensor, FakeTensor):
+            return tensor
+        fake: Tensor | None = self._fakes.get(tensor)
+        if fake is None or fake.shape != tensor.shape or fake.stride() != tensor.stride():
+            with self._fake_mode:
+                fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+                if tensor.is_conj():
+                    fake = fake.conj()
+                if tensor.is_neg():
+                    fake = torch._neg_view(fake)
+            self._fakes[tensor] = fake
+        return fake
+
+    def requires_grad(self, tensor: Tensor) -> bool:
+        """Whether ``tensor`` would require gradients if autograd were on."""
+        return needs_gradient(self.node_of(tensor)) if tensor in self._known else requires_grad_of(tensor)
+
+    def read(self, node: fx.Node, kind: Literal["value", "shape"], expected: Any) -> None:
+        """Note that the program went on with a value that it took out of ``node``."""
+        if (node, kind) not in self._read_already:
+            self._read_already.add((node, kind))
+            self.reads.append(Read(node, kind, expected, self.origins.line()))
+
+    # --- operators --------------------------------------------------------------------------------------------------
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        kwargs = kwargs or {}
+        if func.namespace == "prim":
+            return func(*args, **kwargs)
+        if func in _DROPOUTS and (args[2] is False or args[1] == 0):
+            return args[0]  # it would draw nothing
+        leaves = pytree.tree_leaves((args, kwargs))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        dynamic = (
+            any(map(self.is_dynamic, tensors))
+            or torch.Tag.nondeterministic_seeded in func.tags
+            or any(isinstance(leaf, _SYMBOLIC) for leaf in leaves)
+        )
+        try:
+            return (self._dynamic if dynamic else self._static)(func, args, kwargs, tensors)
+        except _DATA_DEPENDENT as error:
+            raise CaptureError(f"{self.origins.line()} depends on the values of the inputs") from error
+
+    def _dynamic(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+        if _returns_number(func):
+            raise CaptureError(f"{self.origins.line()} reads a value that depends on the inputs")
+        if func in _INDEXED:
+            args = (args[0], [self._position(index) for index in args[1]], *args[2:])
+            args = (args[0], [p for positions in args[1] for p in positions], *args[2:])
+            tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        written = written_values(func, args, kwargs)
+        for tensor in written:
+            self._write_dynamic(tensor)
+        target, moved = _without_moving(func)
+        node = self._call(target, args, kwargs, tensors)
+        originals = {id(self.fake_of(tensor)): tensor for tensor in tensors}
+        fake_args, fake_kwargs = pytree.tree_map_only(Tensor, self.fake_of, (args, kwargs))
+        if moved:
+            self._keep_record(args[0])
+        with self._fake_mode:
+            result = func(*fake_args, **fake_kwargs)
+        if isinstance(result, Tensor) and id(result) in originals and not written:
+            self.recorder.graph.erase_node(node)
+            return originals[id(result)]
+        self._describe(node, result)
+        for tensor in written:
+            self._rebind(tensor, node)
+        return self._returned(node, result, originals)
+
+    def _write_dynamic(self, tensor: Tensor) -> None:
+        if not isinstance(tensor, FakeTensor):
+            memory = self.memory.of(tensor)
+            self.memory.save(tensor)
+            memory.version += 1  # views are taken from the memory's value again, so that the write reaches it
+            memory.dynamic, memory.functional = True, False
+
+    def _rebind(self, tensor: Tensor, node: fx.Node) -> None:
+        """After a write in place: ``node`` returns its target; a detached one keeps its history."""
+        if self._known[tensor].node in node.all_input_nodes:
+            self._known[tensor].node = node
+
+    def _keep_record(self, tensor: Tensor) -> None:
+        """Give the node of a tensor whose shape is about to change in place a fake of its own."""
+        node = self.node_of(tensor)
+        with self._fake_mode:
+            node.meta["val"] = self.fake_of(tensor).detach()
+
+    def _static(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+        if func is aten.lift_fresh.default:
+            return self._literal(args[0])
+        written = written_values(func, args, kwargs)
+        for tensor in written:
+            self.memory.save(tensor)
+        target, moved = _without_moving(func)
+        if moved and not self.memory.of(args[0]).fresh:
+            raise CaptureError(f"{self.origins.line()} changes the shape of a tensor that outlives the call")
+        if written and not moved and self._write_functional(func, args, kwargs, tensors, written):
+            return func(*args, **kwargs)
+        if _returns_number(func):
+            return self._number(func, args, kwargs, tensors)
+        node = self._call(target, args, kwargs, tensors)
+        if moved:
+            self._keep_record(args[0])
+        result = func(*args, **kwargs)
+        originals = {id(tensor): tensor for tensor in tensors}
+        if isinstance(result, Tensor) and id(result) in originals and not written:
+            self.recorder.graph.erase_node(node)
+            return result
+        self._describe(node, pytree.tree_map_only(Tensor, self.fake_of, result))
+        for tensor in written:
+            self._rebind(tensor, node)
+        result = self._returned(node, result, originals)
+        if torch.Tag.dynamic_output_shape in func.tags or _selects(func, args):
+            for tensor in pytree.tree_leaves(result):
+                self.read(self.node_of(tensor), "shape", tuple(tensor.shape))
+        return result
+
+    def _number(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+        result = func(*args, **kwargs)
+        key = (func, *map(self.node_of, tensors))
+        if key not in self._read_already:
+            self._read_already.add(key)
+            node = self._call(func, args, kwargs, tensors)
+            node.meta["val"] = result
+            self.read(node, "value", result)
+        return result
+
+    def _literal(self, tensor: Tensor) -> Tensor:
+        """A tensor made from Python numbers: a constant, and a copy of it that the program may write to."""
+        constant = self._find_slot(self.recorder, tensor.clone(), self.fake_of(tensor))
+        self.bind(tensor, self.recorder.evaluate(aten.clone.default, constant))
+        return tensor
+
+    def _write_functional(
+        self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor], written: list[Tensor]
+    ) -> bool:
+        """Give fresh memory a new value instead of writing to it, where that can be said; whether it was."""
+        target, memory = written[0], self.memory.of(written[0])
+        if len(written) != 1 or not memory.functional or not args or args[0] is not target or target.is_complex():
+            return False
+        flat = flat_value(self.recorder, memory, target)
+        if flat is None or flat.meta["val"].dtype != target.dtype:
+            memory.functional = False
+            return False
+        arguments, keywords = self.recorder.arguments((args, kwargs), self.node_of)
+        value = written_value(self.recorder, func, arguments, keywords, self._differentiable(func, tensors))
+        store(self.recorder, memory, flat, value, target)
+        self._known[target] = _Known(value, memory.version)
+        return True
+
+    def whole(self, target: Callable[..., Any], args: Sequence[Any], run: Callable[[list[Any]], Any]) -> Any:
+        """Record one call of Python code with tensors among ``args``, tried out by ``run`` on fakes."""
+        tensors = [a for a in args if isinstance(a, Tensor)]
+        before = [self.fake_of(t)._version for t in tensors]
+        arguments = self.recorder.arguments(tuple(args), self.node_of)
+        node = self.recorder.call(target, arguments, {}, any(map(self.requires_grad, tensors)))
+        fakes = [self.fake_of(a) if isinstance(a, Tensor) else a for a in args]
+        with _disable_current_modes(), self._fake_mode:
+            result = run(fakes)
+        if before != [self.fake_of(t)._version for t in tensors]:
+            raise CaptureError(f"{self.origins.line()} calls a custom autograd.Function that writes to its arguments")
+        originals = {id(self.fake_of(t)): t for t in tensors}
+        self._describe(node, result)
+        return self._returned(node, result, {i: t for i, t in originals.items() if isinstance(t, FakeTensor)})
+
+    # --- nodes ------------------------------------------------------------------------------------------------------
+
+    def _call(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> fx.Node:
+        arguments, keywords = self.recorder.arguments((args, kwargs), self.node_of)
+        return self.recorder.call(func, arguments, keywords, self._differentiable(func, tensors))
+
+    def _differentiable(self, func: Any, tensors: Iterable[Tensor]) -> bool:
+        if not torch.is_grad_enabled() or func._schema.name in _CUTS_GRADIENT:
+            return False
+        return any(map(self.requires_grad, tensors))
+
+    def _describe(self, node: fx.Node, fake: Any) -> None:
+        value = tuple(fake) if isinstance(fake, (tuple, list)) else fake
+        self.recorder.describe(node, value, needs_gradient(node))
+
+    def _returned(self, node: fx.Node, result: Any, originals: dict[int, Tensor]) -> Any:
+        """``result`` with the program's own tensors in place of their fakes, and new ones bound to nodes."""
+
+        def known(leaf: Any, source: Callable[[], fx.Node]) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            if id(leaf) in originals:
+                return originals[id(leaf)]
+            self.bind(leaf, source())
+            return leaf
+
+        if not isinstance(result, (tuple, list)):
+            return known(result, lambda: node)
+        elements = [
+            known(leaf, lambda i=i, leaf=leaf: self.recorder.element(node, i, self.fake_of(leaf)))  # type: ignore[misc]
+            for i, leaf in enumerate(result)
+        ]
+        return type(result)(elements) if type(result) in (tuple, list) else tuple(elements)
+
+    def _position(self, index: Any) -> list[Any]:
+        """A static mask as positions: its sum decides a shape, which fakes cannot know."""
+        if not isinstance(index, Tensor) or index.dtype not in (torch.bool, torch.uint8) or self.is_dynamic(index):
+            return [index]
+        positions = self._static(aten.nonzero.default, (index,), {}, [index])
+        return [self._static(aten.select.int, (positions, 1, i), {}, [positions]) for i in range(index.dim())]
+
+
+def _returns_number(func: Any) -> bool:
+    returns = func._schema.returns
+    return bool(returns) and all(r.type.kind() in _NUMBERS for r in returns)
+
+
+def _selects(func: Any, args: Any) -> bool:
+    """Whether the shape of an indexing's result depends on a mask."""
+    return func is aten.index.Tensor and any(
+        isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1]
+    )
+
+
+def _without_moving(func: Any) -> tuple[Any, bool]:
+    """``unsqueeze`` for ``unsqueeze_``: the view that an operator makes of its argument in place."""
+    if torch.Tag.inplace_view not in func.tags:
+        return func, False
+    name = func._schema.name.partition("::")[2].removesuffix("_")
+    view = getattr(getattr(aten, name, None), func._overloadname, None)
+    if view is None:
+        raise CaptureError(f"{func} changes a tensor's shape or storage in place")
+    return view, True
