@@ -210,6 +210,8 @@ def _rewrite(plan: _Plan, emitter: Emitter, context: PassContext) -> None:
         for window in plan.reading.windows:
             bounds = [(b - o, e - o) for (b, e), o in zip(window.bounds, plan.begin, strict=True)]
             new = emitter.windowed(result, bounds, window.steps)
+            if window.node.meta["val"].is_contiguous() and not new.meta["val"].is_contiguous():
+                new = emitter.call(aten.contiguous.default, new)  # for a view that counts on it
             replace_node(window.node, new)
             emitter.moved[window.node] = new
             erase_if_dead(window.node)
