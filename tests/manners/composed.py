@@ -216,7 +216,7 @@ MANNERS = (
         "contains a module under torch.jit.script",
         seeded(_with_scripted_part),
         inputs(5),
-        WHOLE,
+        PER_SUBMODULE,
     ),
     Manner(
         "compiled-submodule",

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.manners.manner import PER_SUBMODULE, UNTOUCHED, WHOLE, Manner, inputs, positions, seeded
+from tests.manners.manner import UNTOUCHED, WHOLE, Manner, inputs, positions, seeded
 
 __all__ = ["MANNERS"]
 
@@ -235,6 +235,6 @@ MANNERS = (
         "prints the shape of its activations, batch included, between two submodules",
         seeded(PrintsShape),
         inputs(5),
-        PER_SUBMODULE,
+        WHOLE,
     ),
 )

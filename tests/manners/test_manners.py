@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.manners import input_dependent
+from tests.manners.__main__ import TABLE
 from tests.manners.catalogue import CATALOGUE
 from tests.manners.comparison import Broken, parting
 from tests.manners.manner import ASSUMING, WHOLE
@@ -23,11 +26,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @dataclass
 class _Walked:
-    """What a walk found: the first difference, the level, and the graphs that there were after each phase."""
+    """What a walk found: the first difference, the level, the remarks, and the graphs after each phase."""
 
     problem: str = ""
     level: str = "the first calls already differ"
     graphs: dict[str, list[Any]] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
 
 
 @functools.cache  # one walk tells everything
@@ -38,6 +42,7 @@ def _walked(name: str) -> _Walked:
         walked.graphs[phase] = rival.fast.specialisations
         if phase == "evaluation":
             walked.level = rival.level
+            walked.reasons = [remark.reason for remark in rival.fast.remarks]
 
     try:
         walked.problem = parting(BY_NAME[name], Tzwc, after=after)
@@ -61,6 +66,30 @@ def test_what_keeps_the_assumptions_keeps_the_graphs(name: str) -> None:
     graphs = _walked(name).graphs
     assert "after keep" in graphs, _walked(name).problem
     assert list(map(id, graphs["after keep"])) == list(map(id, graphs["evaluation"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("branch-on-input", "if x.mean() > 0:"),
+        ("branch-between-modules", "if hidden.mean() > 0:"),
+        ("convergence", "if (following - state).abs().max().item() < 0.3:"),
+        ("item-of-input", "peak = float(x.detach().abs().max())"),
+        ("selected-rows", "if chosen.any():"),
+        ("python-random", "return torch.roll(x, random.randrange(5), dims=-1) * self.weight"),
+        ("autograd-grad", "place = x.detach().requires_grad_()"),  # the first of the lines that no graph can hold
+    ],
+)
+def test_what_cannot_be_captured_is_named_with_its_line(name: str, code: str) -> None:
+    lines = Path(input_dependent.__file__).read_text().splitlines()
+    (number,) = (n for n, line in enumerate(lines, start=1) if line.strip() == code)
+    assert any(f"input_dependent.py:{number}" in reason for reason in _walked(name).reasons), _walked(name).reasons
+
+
+def test_the_table_in_the_documentation_is_about_this_catalogue() -> None:
+    rows = [line.split(" | ") for line in TABLE.read_text().splitlines() if line.startswith("| ")][1:]
+    expected = [(f"| {manner.name}", f"works ({manner.level}) |") for manner in CATALOGUE]
+    assert [(row[0], row[-1]) for row in rows] == expected, "run python -m tests.manners"
 
 
 # Whether training or evaluation comes first matters to those who leave something behind, or are not ready.
