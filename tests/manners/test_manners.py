@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,14 @@ BY_NAME = {manner.name: manner for manner in CATALOGUE}
 every = pytest.mark.parametrize("name", BY_NAME)
 # Models do what their authors did, deprecated or not.
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def _without_traces() -> Iterator[None]:
+    """Without the records of every guard and shape, which torch formats as soon as anybody captures logs."""
+    logging.disable(logging.INFO)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @dataclass
