@@ -92,6 +92,11 @@ class StaticCache:
         with self._lock:
             return self._refresh(tensors)
 
+    def peek(self) -> tuple[torch.Tensor, ...]:
+        """The values as they were evaluated last, whether or not they still hold; empty when there are none."""
+        published = self._published
+        return () if published is None else published.values
+
     def invalidate(self) -> None:
         """Forget every value."""
         with self._lock:

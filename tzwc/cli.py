@@ -1,4 +1,4 @@
-"""The command line: ``tzwc demo``, ``tzwc compile``, ``tzwc passes`` and ``tzwc bench``.
+"""The command line: ``tzwc demo``, ``tzwc compile``, ``tzwc view``, ``tzwc passes`` and ``tzwc bench``.
 
 Exit codes: 0 for success, 1 when the work failed, 2 when the command was not understood. torch is imported by the
 commands that need it, so that ``--help`` answers at once.
@@ -171,6 +171,26 @@ def demo(
         settings = Settings(epochs, seconds, backend, threads, out)
         if not run(settings.quickly() if quick else settings, output()):
             raise typer.Exit(1)
+
+
+@app.command()
+def view(
+    target: Annotated[Path, typer.Argument(metavar="FOLDER_OR_PAGE", help="What --dump wrote, or its report.html.")],
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve it on this machine (127.0.0.1) until interrupted.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="With --serve; 0 takes any that is free.")] = 0,
+    open_: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
+    trace: Trace = False,
+) -> None:
+    """Open the page of a dump: every pass before and after, with origins, costs, history and remarks.
+
+    The page needs neither a network nor a server; --serve is for a browser that may not read files.
+    """
+    with _reported(trace):
+        from tzwc.inspection.viewer.serve import view as show
+
+        show(target, serve_it=serve, port=port, open_it=open_, say=typer.echo)
 
 
 @bench.command(name="cache")

@@ -57,6 +57,7 @@ def _info(name: str, specialisation: Specialisation) -> SpecialisationInfo:
         slots=slots,
         notes=_notes(specialisation),
         root=captured.module,
+        kept_values=specialisation.cache.peek,
     )
 
 

@@ -23,9 +23,10 @@ def test_a_dump_has_every_stage_in_every_form(tmp_path: Path) -> None:
     folder = tmp_path / "out" / "no_grad_x_s0_3_cpu"
     stems = ["00_capture", "01_nothing", "02_swap_factors"]
     names = {f"{stem}.{kind}" for stem in stems for kind in ("py", "json", "dot")}
-    names |= {"remarks.json", "report.txt", "report.md", "report.json"}
+    names |= {"remarks.json", "model_explorer.json", "report.txt", "report.md", "report.json"}
     assert {path.name for path in folder.iterdir()} == names
-    assert {path.name for path in folder.parent.iterdir()} == {folder.name, "report.txt", "report.md", "report.json"}
+    reports = {"report.txt", "report.md", "report.json", "report.html"}
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name, *reports}
     assert set(written) == {path for path in (tmp_path / "out").rglob("*") if path.is_file()}
     namespace: dict[str, object] = {}
     exec((folder / "02_swap_factors.py").read_text(), namespace)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tzwc.errors import InvalidArgumentError
@@ -15,8 +17,11 @@ from tzwc.inspection.model import SpecialisationInfo
 from tzwc.inspection.report import Report, json_safe
 from tzwc.inspection.serialize import stage_to_dict
 from tzwc.inspection.text import to_python
+from tzwc.inspection.viewer.model_explorer import model_explorer
 
 __all__ = ["dump"]
+
+_logger = logging.getLogger(__name__)
 
 
 def dump(
@@ -27,8 +32,10 @@ def dump(
 ) -> list[Path]:
     """Write a folder for every specialisation, and return the paths written.
 
-    A folder holds ``NN_stage.py``, ``.json`` and ``.dot`` for every stage in order, ``remarks.json`` and
-    ``report.txt``, ``.md`` and ``.json`` for the specialisation; ``directory`` itself gets the report on all of them.
+    A folder holds ``NN_stage.py``, ``.json`` and ``.dot`` for every stage in order, ``model_explorer.json`` for
+    Google's Model Explorer, ``remarks.json`` and ``report.txt``, ``.md`` and ``.json`` for the specialisation;
+    ``directory`` itself gets the report on all of them and ``report.html``, one page that shows everything and opens
+    offline. The page needs the extra ``viewer``; without it the reports carry a note that says so.
     Files of earlier dumps with the same names are replaced, each at once and whole; other files are left alone.
 
     Args:
@@ -40,6 +47,8 @@ def dump(
     """
     top = Path(directory)
     whole = report if report is not None else Report("model", tuple(specialisations))
+    page, note = _page(whole)
+    whole = replace(whole, notes=(*whole.notes, note)) if note else whole
     folders = [_folder_name(info.name) for info in specialisations]
     if len(set(folders)) != len(folders):
         raise InvalidArgumentError(f"specialisations={folders!r} give two folders one name; names must be unique")
@@ -51,12 +60,26 @@ def dump(
                 written.append(_write(top / folder / name, text))
         for name, text in _report_files(whole):
             written.append(_write(top / name, text))
+        if page is not None:
+            written.append(_write(top / "report.html", page))
     except OSError as error:
         raise InvalidArgumentError(
             f"directory={str(directory)!r} cannot be written to ({error.strerror or error}): "
             "expected a directory, or a path where one can be created"
         ) from error
     return written
+
+
+def _page(report: Report) -> tuple[str | None, str]:
+    """The page, or a note that says why there is none."""
+    from tzwc.inspection.viewer import LibraryMissingError, render_page  # its data are nobody else's concern
+
+    try:
+        return render_page(report), ""
+    except LibraryMissingError as error:
+        note = f"report.html was not written: {error}"
+        _logger.warning(note)
+        return None, note
 
 
 def _stage_files(info: SpecialisationInfo) -> Iterator[tuple[str, str]]:
@@ -69,6 +92,7 @@ def _stage_files(info: SpecialisationInfo) -> Iterator[tuple[str, str]]:
         except InvalidArgumentError as error:
             # The other files are worth having even when one argument has no JSON form.
             yield f"{stem}.json", _json({"name": stage.name, "error": str(error)})
+    yield "model_explorer.json", json.dumps(model_explorer(info), separators=(",", ":")) + "\n"
     yield "remarks.json", _json(json_safe(info.all_remarks))
 
 

@@ -6,10 +6,10 @@ are bytes, work is floating-point operations (a multiplication and an addition c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from tzwc.pipeline import Stage
 from tzwc.remarks import Location, Remark
@@ -94,6 +94,8 @@ class SpecialisationInfo:
         notes: what the user could do to gain more, a sentence each.
         root: holds what the ``get_attr`` nodes of the stages refer to (submodules of higher-order operators,
             constants); may be ``None`` when no stage has such nodes.
+        kept_values: gives the tensors behind ``frontier`` in its order, or none when nothing has been evaluated. A
+            function, so that a report holds no tensors.
     """
 
     name: str
@@ -109,6 +111,7 @@ class SpecialisationInfo:
     slots: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     root: nn.Module | None = None
+    kept_values: Callable[[], Sequence[Tensor]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def all_remarks(self) -> tuple[Remark, ...]:

@@ -62,6 +62,9 @@ class Report:
         return result
 
 
+_LIVE = frozenset({"root", "kept_values"})  # fields that hold parts of the model rather than facts about it
+
+
 def json_safe(value: object) -> Any:
     """Records, mappings and sequences as plain data that ``json`` writes and every JSON reader accepts.
 
@@ -76,7 +79,7 @@ def json_safe(value: object) -> Any:
             "remarks": json_safe(value.remarks),
         }
     if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: json_safe(getattr(value, item.name)) for item in fields(value) if item.name != "root"}
+        return {item.name: json_safe(getattr(value, item.name)) for item in fields(value) if item.name not in _LIVE}
     if isinstance(value, Mapping):
         return {str(key): json_safe(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
