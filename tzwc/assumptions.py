@@ -28,7 +28,8 @@ class Assumption:
     """One value that the program read.
 
     Attributes:
-        kind: ``value`` of a number or tensor, or the ``shape`` of a result whose shape depends on values.
+        kind: ``value`` of a number or tensor, its ``integer`` part, or the ``shape`` of a result whose shape depends
+            on values.
         expected: a number, a tensor, or sizes.
         slots: names of the placeholders that it follows from.
         location: where it was read.
@@ -49,6 +50,8 @@ class Assumption:
         """Whether ``found``, computed again, is what was read."""
         if self.kind == "shape":
             return tuple(found.shape) == self.expected
+        if self.kind == "integer":
+            return bool(int(found) == self.expected)
         if isinstance(self.expected, Tensor):
             same_kind = found.shape == self.expected.shape and found.dtype == self.expected.dtype
             return same_kind and torch.allclose(found, self.expected, rtol=0.0, atol=0.0, equal_nan=True)

@@ -15,14 +15,28 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from tzwc.fidelity import Change
+from tzwc.graph import hint
+from tzwc.tracing import Counter
 
-__all__ = ["Effect", "Unrepeatable", "effects_of", "replay"]
+__all__ = ["Counted", "Effect", "Unrepeatable", "effects_of", "replay"]
 
 _CONSTANTS = (int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device)
 
 
 class Unrepeatable(Exception):
     """A change of state that cannot be made again without running the program."""
+
+
+class Counted(Exception):
+    """Integers have changed that may be mere counters: trace again with :class:`tzwc.tracing.Counter` in their place.
+
+    Attributes:
+        entries: dotted name, container and key of each.
+    """
+
+    def __init__(self, entries: list[tuple[str, Any, Any]]) -> None:
+        super().__init__()
+        self.entries = entries
 
 
 @dataclass(frozen=True)
@@ -41,7 +55,9 @@ class Effect:
         container, key: what is set is ``container[key]``.
         leaves: results of the graph, and constants.
         spec: how they are put together.
-        settled: whether the entry held a value of the same kind before.
+        settled: whether the entry held a value of the same kind before, so that every call is like this one.
+        habitual: whether nothing but tensors, which are read as slots, changes in it from call to call.
+        increment: for a counter, what is added to the entry instead.
     """
 
     path: str
@@ -50,9 +66,13 @@ class Effect:
     leaves: tuple[Any, ...]
     spec: pytree.TreeSpec
     settled: bool
+    habitual: bool
+    increment: int | None = None
 
     def value(self, results: Sequence[Any]) -> Any:
         """What is set, given the additional results of the graph."""
+        if self.increment is not None:
+            return self.container[self.key] + self.increment
         leaves = [results[leaf.index] if isinstance(leaf, _Result) else leaf for leaf in self.leaves]
         return pytree.tree_unflatten(leaves, self.spec)
 
@@ -65,8 +85,18 @@ def effects_of(changes: Sequence[Change], add_result: Callable[[Any], int]) -> t
         add_result: makes a tensor or symbolic number a result of the graph, and tells its position.
 
     Raises:
-        Unrepeatable: a change is not to an entry of a dictionary or list, or not of tensors and constants.
+        Counted: integers have changed.
+        Unrepeatable: a change is not to an entry of a dictionary or list, or not of tensors.
     """
+    counted = [
+        (change.path_of(key), change.container, key)
+        for change in changes
+        if change.has_entries()
+        for key in change.keys()
+        if key in change.before and type(change.before[key]) is type(change.after.get(key)) is int
+    ]
+    if counted:
+        raise Counted(counted)
     return tuple(effect for change in changes for effect in _effects(change, add_result))
 
 
@@ -85,6 +115,8 @@ def _effects(change: Change, add_result: Callable[[Any], int]) -> list[Effect]:
 def _effect(change: Change, key: Any, add_result: Callable[[Any], int]) -> Effect:
     path = change.path_of(key)
     after = change.after[key]
+    if type(after) is Counter:
+        return Effect(path, change.container, key, (), pytree.tree_structure(()), True, True, after.increment)
     leaves, spec = pytree.tree_flatten(after)
     described: list[Any] = []
     for leaf in leaves:
@@ -92,18 +124,24 @@ def _effect(change: Change, key: Any, add_result: Callable[[Any], int]) -> Effec
             raise Unrepeatable(f"forward sets {path!r} to a {type(leaf).__name__}")
         symbolic = isinstance(leaf, (Tensor, torch.SymInt))
         described.append(_Result(add_result(leaf)) if symbolic else leaf)
+    if not any(isinstance(leaf, _Result) for leaf in described):
+        raise Unrepeatable(f"forward sets {path!r} to {after!r}")
     before = change.before[key] if isinstance(change.before, list) or key in change.before else None
-    return Effect(path, change.container, key, tuple(described), spec, _same_kind(before, leaves, spec))
-
-
-def _same_kind(before: Any, leaves: Sequence[Any], spec: pytree.TreeSpec) -> bool:
     held, held_spec = pytree.tree_flatten(before)
     if held_spec != spec:
-        return False
-    return all(
-        isinstance(a, Tensor) if isinstance(b, Tensor) else type(a) is type(b) and a == b
-        for a, b in zip(held, leaves, strict=True)
-    )
+        return Effect(path, change.container, key, tuple(described), spec, False, False)
+    settled = all(map(_same_kind, held, leaves))
+    habitual = settled and not any(isinstance(leaf, torch.SymInt) for leaf in leaves)
+    return Effect(path, change.container, key, tuple(described), spec, settled, habitual)
+
+
+def _same_kind(before: Any, after: Any) -> bool:
+    """Whether a call that finds ``before`` does what one that finds ``after`` does, as far as can be told."""
+    if isinstance(after, Tensor):
+        return isinstance(before, Tensor)
+    if isinstance(after, torch.SymInt):
+        return type(before) is int and before == hint(after)
+    return type(before) is type(after) and bool(before == after)
 
 
 def replay(effects: Sequence[Effect], results: Sequence[Any]) -> None:

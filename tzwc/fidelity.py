@@ -77,6 +77,10 @@ class Change:
     after: Any
     guarded: bool
 
+    def has_entries(self) -> bool:
+        """Whether it is a dictionary, whose entries can be looked at one by one."""
+        return isinstance(self.after, dict)
+
     def keys(self) -> list[Any]:
         """What is bound to another value, for a dictionary or for lists of the same length."""
         if isinstance(self.after, dict):

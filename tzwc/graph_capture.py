@@ -23,13 +23,14 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 from torch.utils import _pytree as pytree
 
 from tzwc.assumptions import Assumptions
-from tzwc.effects import Effect, Unrepeatable, effects_of
+from tzwc.effects import Counted, Effect, Unrepeatable, effects_of
 from tzwc.errors import CaptureError
 from tzwc.fidelity import PythonState, refuse_unfaithful, same_randomness
 from tzwc.graph import alias_groups, fake_mode_of, is_mutating, may_alias, mutated_arguments
+from tzwc.results import flatten_result
 from tzwc.shapes import fits
 from tzwc.slots import Slot, SlotTable, placeholder_name
-from tzwc.tracing import Interception, Origins, Tracer
+from tzwc.tracing import Counter, Interception, Origins, Tracer
 
 __all__ = ["Capture", "Slot", "UnsettledError", "capture"]
 
@@ -95,13 +96,23 @@ def capture(
         raise CaptureError(f"the arguments do not fit {type(module).__name__}.forward: {error}") from error
     refuse_unfaithful(module)
     with _capturing:
-        return _Tracing(module, dynamic).run(tuple(args), kwargs)
+        try:
+            return _Tracing(module, dynamic).run(tuple(args), kwargs)
+        except Counted as found:
+            return _Tracing(module, dynamic, found.entries).run(tuple(args), kwargs)
 
 
 class _Tracing:
-    """One run of a module under the tracer."""
+    """One run of a module under the tracer.
 
-    def __init__(self, module: nn.Module, dynamic: bool) -> None:
+    Args:
+        module: is traced.
+        dynamic: leave the batch size open.
+        counters: dotted name, container and key of integers that must not be looked at.
+    """
+
+    def __init__(self, module: nn.Module, dynamic: bool, counters: Sequence[tuple[str, Any, Any]] = ()) -> None:
+        self._counters = counters
         self._module = module
         self._dynamic = dynamic
         self._mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
@@ -114,6 +125,8 @@ class _Tracing:
         state = PythonState(self._module, (fake_args, fake_kwargs))
         interception = Interception(self._tracer)
         try:
+            for path, container, key in self._counters:
+                container[key] = Counter(path, self._tracer.origins.line)
             with same_randomness(), interception.active():
                 result = self._call(fake_args, fake_kwargs)
                 return self._finish(result, state, interception)
@@ -156,7 +169,7 @@ class _Tracing:
     # --- from what was recorded to a capture ------------------------------------------------------------------------
 
     def _finish(self, result: Any, state: PythonState, interception: Interception) -> Capture:
-        leaves, out_spec = pytree.tree_flatten(result)
+        leaves, out_spec = flatten_result(result)
         outputs = [self._output(leaf) for leaf in leaves]
 
         def add_result(leaf: Any) -> int:

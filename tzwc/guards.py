@@ -72,8 +72,12 @@ class ModuleGuard:
         self._dict_copies = [self._without_exempt(c) for c in self._dicts]
         self._lists = [c for c in held if not isinstance(c, dict)]
         self._list_copies = [self._without_exempt(c) for c in self._lists]
-        self._tensor_attributes = [
-            (m.__dict__, name) for m in self.modules for name, v in m.__dict__.items() if isinstance(v, torch.Tensor)
+        # Tensors are read as inputs of the graph, but a program may ask whether there is one.
+        self._typed = [
+            (m.__dict__, name, torch.Tensor if isinstance(value, torch.Tensor) else type(value))
+            for m in self.modules
+            for name, value in m.__dict__.items()
+            if isinstance(value, torch.Tensor) or (id(m.__dict__), name) in exempt
         ]
         self._ties = _ties(self.modules)
         self._absent = self._absent_entries()
@@ -113,18 +117,18 @@ class ModuleGuard:
             and all(d.get(name) is value for d, name, value in self._bound)
             and self._absent_entries() == self._absent
             and all(map(_same_entries, map(self._without_exempt, self._dicts), self._dict_copies))
-            and all(isinstance(d.get(name), torch.Tensor) for d, name in self._tensor_attributes)
+            and all(isinstance(d.get(name), kind) for d, name, kind in self._typed)
             and all(a.get(j) is b.get(k) for a, j, b, k in self._ties)
         )
 
     def _without_exempt(self, container: Any) -> Any:
-        """A copy of ``container`` without what every call sets itself."""
+        """A copy of ``container`` in which what every call sets itself is reduced to its type."""
         if not self._exempt or isinstance(container, set):
             return container.copy()
         me = id(container)
         if isinstance(container, dict):
-            return {k: v for k, v in container.items() if (me, k) not in self._exempt}
-        return [None if (me, i) in self._exempt else v for i, v in enumerate(container)]
+            return {k: type(v) if (me, k) in self._exempt else v for k, v in container.items()}
+        return [type(v) if (me, i) in self._exempt else v for i, v in enumerate(container)]
 
     def _absent_entries(self) -> list[bool]:
         """Which parameters and buffers are None: a program may ask."""
@@ -194,7 +198,9 @@ def _same_entries(now: dict[Any, Any], then: dict[Any, Any]) -> bool:
 
 
 def _same(a: Any, b: Any) -> bool:
-    return a is b or isinstance(a, torch.Tensor) or (not isinstance(b, torch.Tensor) and bool(a == b))
+    if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
+        return isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
+    return a is b or bool(a == b)
 
 
 def _ties(modules: Sequence[nn.Module]) -> list[tuple[dict[str, Any], str, dict[str, Any], str]]:

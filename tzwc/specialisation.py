@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.utils import _pytree as pytree
 
 from tzwc.assumptions import Assumption, AssumptionGuard
 from tzwc.cache import StaticCache
@@ -21,6 +20,7 @@ from tzwc.lowering import Lowered, lower
 from tzwc.options import CompileOptions
 from tzwc.pipeline import Stage, run_pipeline
 from tzwc.remarks import Remark
+from tzwc.results import unflatten_result
 from tzwc.shapes import is_symbolic
 from tzwc.split import Split, split
 from tzwc.watch import watch_tensors
@@ -150,7 +150,7 @@ class Specialisation:
             for printed, options in self.captured.printed:
                 print(*printed, **options)
             replay(self.captured.effects, outputs[spec.num_leaves :])
-        return pytree.tree_unflatten(list(outputs[: spec.num_leaves]), spec)
+        return unflatten_result(outputs[: spec.num_leaves], spec)
 
     def holds(self) -> bool:
         """Whether what the graph takes for granted is so."""

@@ -148,7 +148,7 @@ class Variants:
             return self._declined(f"{kind}{error}")
         self._settling = 0
         state.families.setdefault(family_of(key), []).append(made)
-        habits = {(id(effect.container), effect.key) for effect in made.captured.effects}
+        habits = {(id(effect.container), effect.key) for effect in made.captured.effects if effect.habitual}
         if not habits <= self._exempt:
             self._exempt |= habits
             state.guard = ModuleGuard(self._module, self._exempt)

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from tzwc.effects import Effect
 from tzwc.fidelity import PythonState
 from tzwc.graph_capture import Capture
+from tzwc.results import flatten_result
 
 __all__ = ["disagreement"]
 
@@ -36,7 +37,7 @@ def disagreement(module: nn.Module, captured: Capture, args: Sequence[Any], kwar
         before = [b.detach().clone() for b in tensors]
         try:
             with torch.random.fork_rng(), _printing() as printed:
-                expected, spec = pytree.tree_flatten(module(*args, **kwargs))
+                expected, spec = flatten_result(module(*args, **kwargs))
             changed = {(id(c.container), key) for c in state.changes() for key in c.keys()}
             set_by_module = [_value(effect) for effect in captured.effects]
             # A buffer may have been replaced rather than written to; the graph writes to it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ class Interception:
         with ExitStack() as stack, self._functions:
             for name in ("tolist", "numpy", "__array__", "__repr__", "__str__", "__reduce_ex__"):
                 stack.enter_context(self._patched(Tensor, name, self._reading(name)))
+            stack.enter_context(self._patched(Tensor, "__int__", self._integer))
             for name in ("register_hook", "retain_grad", "register_post_accumulate_grad_hook"):
                 stack.enter_context(self._patched(Tensor, name, self._needing_history(name)))
             for owner, name in ((Tensor, "backward"), (torch.autograd, "grad"), (torch.autograd, "backward")):
@@ -60,6 +62,9 @@ class Interception:
                 for name in ("__repr__", "__str__", "__format__"):
                     stack.enter_context(self._patched(symbol, name, _as_number(name)))
             stack.enter_context(self._patched(builtins, "print", self._print))
+            for owner, name in _generators():
+                refuse = self._refusing("draws random numbers outside of PyTorch, whose values would be frozen")
+                stack.enter_context(self._patched(owner, name, refuse))
             stack.enter_context(self._patched(torch._C.ScriptFunction, "__call__", self._script))
             stack.enter_context(self._patched(torch._functorch.utils, "unwrap_dead_wrappers", self._function))
             try:
@@ -134,12 +139,19 @@ class Interception:
         def read(original: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
             if self._tracer.is_dynamic(tensor):
                 self._refuse(f"reads a tensor that depends on the inputs (Tensor.{name})")
-            node = self._tracer.node_of(tensor)
             with _disable_current_modes():
-                self._tracer.read(node, "value", _base.detach(tensor).clone())
+                self._tracer.read(self._tracer.node_of(tensor), "value", _base.detach(tensor).clone())
                 return original(tensor, *args, **kwargs)
 
         return read
+
+    def _integer(self, original: Any, tensor: Tensor) -> int:
+        if self._tracer.is_dynamic(tensor):
+            self._refuse("reads a value that depends on the inputs")
+        with _disable_current_modes():
+            value: int = original(tensor)
+            self._tracer.read(self._tracer.node_of(tensor), "integer", value)
+        return value
 
     def _set_data(self, tensor: Tensor, value: Tensor) -> None:
         if self._tracer.is_dynamic(tensor) or self._tracer.is_dynamic(value):
@@ -147,18 +159,19 @@ class Interception:
         if _same_place(tensor, value):
             return  # ``p.data *= 2`` writes in place, then assigns what it wrote to
         self.moved.append(self._tracer.origins.line())
-        before = _base.detach(tensor)
-        self._undo.append((tensor, before))
-        _base.data.__set__(tensor, value)
-        self._tracer.bind(tensor, self._tracer.node_of(value))
+        with _disable_current_modes():
+            self._undo.append((tensor, _base.detach(tensor)))
+            _base.data.__set__(tensor, value)
+            self._tracer.bind(tensor, self._tracer.node_of(value))
 
     # --- history ----------------------------------------------------------------------------------------------------
 
     def _requires_grad(self, tensor: Tensor) -> bool:
-        return self._tracer.requires_grad(tensor)
+        with _disable_current_modes():
+            return self._tracer.requires_grad(tensor)
 
     def _set_requires_grad(self, tensor: Tensor, value: bool) -> None:
-        if self._tracer.requires_grad(tensor) != value:
+        if self._requires_grad(tensor) != value:
             self._refuse(f"sets requires_grad to {value}")
 
     def _requires_grad_(self, original: Any, tensor: Tensor, requires_grad: bool = True) -> Tensor:
@@ -170,7 +183,7 @@ class Interception:
         get = getattr(_base, name).__get__
 
         def read(tensor: Tensor) -> Any:
-            if self._tracer.requires_grad(tensor):
+            if self._requires_grad(tensor):
                 self._refuse(f"looks at Tensor.{name}")
             return get(tensor)
 
@@ -178,7 +191,7 @@ class Interception:
 
     def _needing_history(self, name: str) -> Callable[..., Any]:
         def refuse(original: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
-            if self._tracer.requires_grad(tensor):
+            if self._requires_grad(tensor):
                 self._refuse(f"calls Tensor.{name}, whose effect would be lost")
             return original(tensor, *args, **kwargs)
 
@@ -207,6 +220,19 @@ class Interception:
             self._functions.enter_context(recorded_whole(self._tracer, function, args))
         unwrapped: tuple[Any, ...] = original(args)
         return unwrapped
+
+
+def _generators() -> Iterator[tuple[Any, str]]:
+    """The functions that draw from the global generators of Python and NumPy."""
+    for name in random.__all__:
+        if isinstance(getattr(getattr(random, name), "__self__", None), random.Random):
+            yield random, name
+    numpy = sys.modules.get("numpy.random")
+    if numpy is not None:
+        legacy = numpy.mtrand.RandomState
+        for name in numpy.__all__:
+            if isinstance(getattr(getattr(numpy, name), "__self__", None), legacy):
+                yield numpy, name
 
 
 def _same_place(a: Tensor, b: Tensor) -> bool:

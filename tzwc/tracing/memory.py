@@ -56,6 +56,11 @@ class MemoryMap:
             memory = self._known[reference.cdata] = Memory(fresh, reference, functional=fresh)
         return memory
 
+    def is_dynamic(self, tensor: Tensor) -> bool:
+        """Whether something that depends on the inputs was written to the memory of a real tensor."""
+        memory = self._known.get(StorageWeakRef(tensor.untyped_storage()).cdata)
+        return memory is not None and memory.dynamic
+
     def save(self, tensor: Tensor) -> None:
         """Copy what the program's own memory holds, before it is written to for the first time."""
         memory = self.of(tensor)

@@ -12,6 +12,7 @@ Whether a result would require gradients is tracked instead.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,19 +51,23 @@ _NUMBERS = {"NumberType", "BoolType", "IntType", "FloatType", "ComplexType"}
 requires_grad_of: Callable[[Tensor], bool] = torch._C.TensorBase.requires_grad.__get__
 
 
+ReadKind = Literal["value", "integer", "shape"]
+
+
 @dataclass(frozen=True)
 class Read:
     """A value that the program took out of a static tensor.
 
     Attributes:
         node: what it was read from.
-        kind: the ``value`` of a number or tensor, or only the ``shape`` of a result whose shape depends on values.
+        kind: the ``value`` of a number or tensor, only its ``integer`` part, or only the ``shape`` of a result whose
+            shape depends on values.
         expected: what was read: a number, a tensor, or sizes.
         line: the user's line, as ``file:line: code``.
     """
 
     node: fx.Node
-    kind: Literal["value", "shape"]
+    kind: ReadKind
     expected: Any
     line: str
 
@@ -114,7 +119,7 @@ class Tracer(TorchDispatchMode):
 
     def is_dynamic(self, tensor: Tensor) -> bool:
         """Whether the values of ``tensor`` depend on the inputs."""
-        return isinstance(tensor, FakeTensor) or self.memory.of(tensor).dynamic
+        return isinstance(tensor, FakeTensor) or self.memory.is_dynamic(tensor)
 
     def node_of(self, tensor: Tensor) -> fx.Node:
         """The node that holds what ``tensor`` holds now.
@@ -158,7 +163,7 @@ class Tracer(TorchDispatchMode):
         """Whether ``tensor`` would require gradients if autograd were on."""
         return needs_gradient(self.node_of(tensor)) if tensor in self._known else requires_grad_of(tensor)
 
-    def read(self, node: fx.Node, kind: Literal["value", "shape"], expected: Any) -> None:
+    def read(self, node: fx.Node, kind: ReadKind, expected: Any) -> None:
         """Note that the program went on with a value that it took out of ``node``."""
         if (node, kind) not in self._read_already:
             self._read_already.add((node, kind))
@@ -201,7 +206,7 @@ class Tracer(TorchDispatchMode):
         fake_args, fake_kwargs = pytree.tree_map_only(Tensor, self.fake_of, (args, kwargs))
         if moved:
             self._keep_record(args[0])
-        with self._fake_mode:
+        with self._fake_mode, self._unguarded(func):
             result = func(*fake_args, **fake_kwargs)
         if isinstance(result, Tensor) and id(result) in originals and not written:
             self.recorder.graph.erase_node(node)
@@ -210,6 +215,13 @@ class Tracer(TorchDispatchMode):
         for tensor in written:
             self._rebind(tensor, node)
         return self._returned(node, result, originals)
+
+    def _unguarded(self, func: Any) -> AbstractContextManager[None]:
+        """Convolutions ask whether the batch is large, to predict a memory format; sizes do not depend on it."""
+        environment = self._fake_mode.shape_env
+        if environment is None or "conv" not in func._schema.name:
+            return nullcontext()
+        return environment.suppress_guards()
 
     def _write_dynamic(self, tensor: Tensor) -> None:
         if not isinstance(tensor, FakeTensor):
@@ -296,7 +308,8 @@ class Tracer(TorchDispatchMode):
         """Record one call of Python code with tensors among ``args``, tried out by ``run`` on fakes."""
         tensors = [a for a in args if isinstance(a, Tensor)]
         before = [self.fake_of(t)._version for t in tensors]
-        arguments = self.recorder.arguments(tuple(args), self.node_of)
+        with torch.enable_grad():  # autograd runs it without; the node runs where the program called it
+            arguments = self.recorder.arguments(tuple(args), self.node_of)
         node = self.recorder.call(target, arguments, {}, any(map(self.requires_grad, tensors)))
         fakes = [self.fake_of(a) if isinstance(a, Tensor) else a for a in args]
         with _disable_current_modes(), self._fake_mode:

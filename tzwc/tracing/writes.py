@@ -73,9 +73,13 @@ def store(recorder: Recorder, memory: Memory, flat: fx.Node, value: fx.Node, tar
         dense = value if value.meta["val"].is_contiguous() else recorder.evaluate(aten.contiguous.default, value)
         memory.value = recorder.evaluate(aten.reshape.default, dense, [-1], requires_grad=needs_gradient(value))
     else:
+        # Scattered by position: the derivative of as_strided_scatter is wrong for sources that are not contiguous.
         place = list(target.shape), list(target.stride()), target.storage_offset()
+        elements = flat.meta["val"].numel()
+        positions = recorder.evaluate(aten.arange.default, elements)
+        positions = recorder.evaluate(aten.as_strided.default, positions, *place)
+        positions = recorder.evaluate(aten.reshape.default, positions, [-1])
+        source = recorder.evaluate(aten.reshape.default, value, [-1], requires_grad=needs_gradient(value))
         requires_grad = needs_gradient(flat) or needs_gradient(value)
-        memory.value = recorder.evaluate(
-            aten.as_strided_scatter.default, flat, value, *place, requires_grad=requires_grad
-        )
+        memory.value = recorder.evaluate(aten.scatter.src, flat, 0, positions, source, requires_grad=requires_grad)
     memory.version += 1
