@@ -17,7 +17,6 @@ from tzwc.inspection.model import SpecialisationInfo
 from tzwc.inspection.report import Report, json_safe
 from tzwc.inspection.serialize import stage_to_dict
 from tzwc.inspection.text import to_python
-from tzwc.inspection.viewer.model_explorer import model_explorer
 
 __all__ = ["dump"]
 
@@ -72,7 +71,10 @@ def dump(
 
 def _page(report: Report) -> tuple[str | None, str]:
     """The page, or a note that says why there is none."""
-    from tzwc.inspection.viewer import LibraryMissingError, render_page  # its data are nobody else's concern
+    from tzwc.inspection.viewer import (
+        LibraryMissingError,
+        render_page,
+    )  # imported when used: compiling needs none of it
 
     try:
         return render_page(report), ""
@@ -83,6 +85,8 @@ def _page(report: Report) -> tuple[str | None, str]:
 
 
 def _stage_files(info: SpecialisationInfo) -> Iterator[tuple[str, str]]:
+    from tzwc.inspection.viewer import model_explorer
+
     for number, stage in enumerate(info.stages):
         stem = f"{number:02d}_{_folder_name(stage.name)}"
         yield f"{stem}.py", to_python(stage, root=info.root, slots=info.slots)

@@ -21,7 +21,8 @@ from tzwc.inspection.viewer.library import layout_library
 __all__ = ["embed_json", "render_page"]
 
 SCRIPTS = (
-    "elements", "model", "layout", "viewport", "drawing", "details", "graph", "tables", "kernels", "main",
+    "elements", "model", "layout", "viewport", "drawing", "details", "search", "graph", "tables", "charts", "kernels",
+    "main",
 )  # fmt: skip
 """Our scripts, in the order in which they are joined into one."""
 

@@ -1,6 +1,6 @@
 // Boxes and lines of one pane. Both panes get the same places; a node that one side lacks leaves an empty outline.
 
-const LETTER = 6.7; // pixels, about, of the 12 px font
+const LETTER = 7.2; // pixels, about, of the 12 px bold font
 const BOX = { least: 64, module: 124, most: 260, height: 43 };
 
 function clip(text, letters) {
@@ -72,9 +72,25 @@ class Drawing {
   constructor(specialisation, side) {
     this.specialisation = specialisation;
     this.side = side;
-    this.svg = shape("svg", { class: "pane", tabindex: 0, "data-side": side, role: "img", "aria-label": `graph ${side}` });
-    const arrow = { viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse" };
-    this.svg.append(shape("defs", {}, shape("marker", { id: `arrow-${side}`, ...arrow }, shape("path", { d: "M0 0L8 4L0 8z" }))));
+    this.svg = shape("svg", {
+      class: "pane",
+      tabindex: 0,
+      "data-side": side,
+      role: "img",
+      "aria-label": `graph ${side}`,
+    });
+    const arrow = {
+      viewBox: "0 0 8 8",
+      refX: 7,
+      refY: 4,
+      markerWidth: 8,
+      markerHeight: 8,
+      markerUnits: "userSpaceOnUse",
+      orient: "auto-start-reverse",
+    };
+    this.svg.append(
+      shape("defs", {}, shape("marker", { id: `arrow-${side}`, ...arrow }, shape("path", { d: "M0 0L8 4L0 8z" }))),
+    );
     this.world = shape("g", { class: "world" });
     this.svg.append(this.world);
     this.boxes = new Map();
@@ -101,9 +117,16 @@ class Drawing {
     const classes = ["line"];
     if (!here.size) classes.push("absent");
     else if (!there.size && this.specialisation.paired) classes.push(this.side === "before" ? "gone" : "new");
-    if (edge.kept && here.size) classes.push("kept");
-    const drawn = shape("path", { class: classes.join(" "), d: curve(points), "marker-end": `url(#arrow-${this.side})` });
-    const values = [...here].slice(0, 6).map((name) => name).join(", ");
+    if (edge.keptOn.has(this.side)) classes.push("kept");
+    const drawn = shape("path", {
+      class: classes.join(" "),
+      d: curve(points),
+      "marker-end": `url(#arrow-${this.side})`,
+    });
+    const values = [...here]
+      .slice(0, 6)
+      .map((name) => name)
+      .join(", ");
     drawn.append(shape("title", {}, here.size > 6 ? `${values} and ${here.size - 6} more` : values));
     return drawn;
   }
@@ -129,7 +152,11 @@ class Drawing {
     const letters = Math.floor((width - 16) / LETTER);
     const drawn = shape(
       "g",
-      { class: this._classes(item), transform: `translate(${x} ${y})`, "data-id": item.module ? `m:${item.module.number}` : `n:${item.node.name}` },
+      {
+        class: this._classes(item),
+        transform: `translate(${x} ${y})`,
+        "data-id": item.module ? `m:${item.module.number}` : `n:${item.node.name}`,
+      },
       shape("rect", { class: "frame", width, height, rx: item.module ? 9 : 5 }),
     );
     if (item.module) drawn.append(...this._summary(item, width, height));
@@ -162,31 +189,57 @@ class Drawing {
     if (present.length) {
       const full = width - 24;
       parts.push(shape("rect", { class: "share", x: 12, y: height - 5, width: full, height: 2.5 }));
-      parts.push(shape("rect", { class: "share static", x: 12, y: height - 5, width: (full * still) / present.length, height: 2.5 }));
+      parts.push(
+        shape("rect", {
+          class: "share static",
+          x: 12,
+          y: height - 5,
+          width: (full * still) / present.length,
+          height: 2.5,
+        }),
+      );
     }
     const counts = countStates(item.module.all);
-    const badges = this.side === "before" ? [["removed", "−"], ["altered", "~"]] : [["added", "+"], ["altered", "~"], ["kept", "●"]];
+    const badges =
+      this.side === "before"
+        ? [
+            ["removed", "−"],
+            ["altered", "~"],
+          ]
+        : [
+            ["added", "+"],
+            ["altered", "~"],
+            ["kept", "●"],
+          ];
     let right = width - 4;
     for (const [state, sign] of badges.reverse()) {
       if (!counts[state]) continue;
       const text = `${sign}${counts[state]}`;
       const wide = text.length * 6.5 + 8;
       right -= wide + 2;
-      parts.push(shape("g", { class: `badge ${state}`, transform: `translate(${right} -11)` },
-        shape("rect", { width: wide, height: 16, rx: 8 }), shape("text", { x: wide / 2, y: 12 }, text)));
+      parts.push(
+        shape(
+          "g",
+          { class: `badge ${state}`, transform: `translate(${right} -11)` },
+          shape("rect", { width: wide, height: 16, rx: 8 }),
+          shape("text", { x: wide / 2, y: 12 }, text),
+        ),
+      );
     }
     return parts;
   }
 
   /** Lines from and to a node, drawn over everything, whatever groups they cross. */
   drawLinks(links) {
-    this.over?.replaceChildren(...links.map(({ from, to, kind }) => {
-      const start = { x: from.x + from.width / 2, y: from.y + from.height };
-      const end = { x: to.x + to.width / 2, y: to.y };
-      const bend = Math.max(24, Math.min(160, Math.abs(end.y - start.y) / 2));
-      const d = `M${start.x} ${start.y}C${start.x} ${start.y + bend} ${end.x} ${end.y - bend} ${end.x} ${end.y}`;
-      return shape("path", { class: `tie ${kind}`, d, "marker-end": `url(#arrow-${this.side})` });
-    }));
+    this.over?.replaceChildren(
+      ...links.map(({ from, to, kind }) => {
+        const start = { x: from.x + from.width / 2, y: from.y + from.height };
+        const end = { x: to.x + to.width / 2, y: to.y };
+        const bend = Math.max(24, Math.min(160, Math.abs(end.y - start.y) / 2));
+        const d = `M${start.x} ${start.y}C${start.x} ${start.y + bend} ${end.x} ${end.y - bend} ${end.x} ${end.y}`;
+        return shape("path", { class: `tie ${kind}`, d, "marker-end": `url(#arrow-${this.side})` });
+      }),
+    );
   }
 
   mark(className, ids) {

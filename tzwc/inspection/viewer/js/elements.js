@@ -32,17 +32,29 @@ function scaled(value, steps) {
 }
 
 const show = {
-  count: (number, noun = "") =>
-    `${number.toLocaleString("en")} ${number === 1 || !noun ? noun : `${noun}s`}`.trim(),
+  count: (number, noun = "") => `${number.toLocaleString("en")} ${number === 1 || !noun ? noun : `${noun}s`}`.trim(),
   seconds: (value) =>
-    value === 0 ? "0 s" : scaled(value, [[1e-3, 1e6, "µs"], [1, 1e3, "ms"], [Infinity, 1, "s"]]),
+    value === 0
+      ? "0 s"
+      : scaled(value, [
+          [1e-3, 1e6, "µs"],
+          [1, 1e3, "ms"],
+          [Infinity, 1, "s"],
+        ]),
   bytes: (value) =>
     scaled(value, [
-      [1024, 1, "B"], [1024 ** 2, 1 / 1024, "KiB"], [1024 ** 3, 1024 ** -2, "MiB"], [Infinity, 1024 ** -3, "GiB"],
+      [1024, 1, "B"],
+      [1024 ** 2, 1 / 1024, "KiB"],
+      [1024 ** 3, 1024 ** -2, "MiB"],
+      [Infinity, 1024 ** -3, "GiB"],
     ]),
   flops: (value) =>
     scaled(value, [
-      [1e3, 1, "FLOP"], [1e6, 1e-3, "kFLOP"], [1e9, 1e-6, "MFLOP"], [1e12, 1e-9, "GFLOP"], [Infinity, 1e-12, "TFLOP"],
+      [1e3, 1, "FLOP"],
+      [1e6, 1e-3, "kFLOP"],
+      [1e9, 1e-6, "MFLOP"],
+      [1e12, 1e-9, "GFLOP"],
+      [Infinity, 1e-12, "TFLOP"],
     ]),
   number: (value) =>
     typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(4))) : String(value),

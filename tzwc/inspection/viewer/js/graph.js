@@ -13,22 +13,22 @@ class GraphView {
     this.side = true;
     this.withSlots = false;
     this.selected = null;
-    this.matches = [];
-    this.position = -1;
+    this.finder = new Finder(this);
     this._busy = Promise.resolve();
     this._tools();
   }
 
   _tools() {
-    const button = (id, text, title, action) =>
-      element("button", { id, type: "button", title, onclick: action }, text);
+    const button = (id, text, title, action) => element("button", { id, type: "button", title, onclick: action }, text);
     const box = (id, text, checked, action) =>
-      element("label", {}, element("input", { id, type: "checkbox", checked, onchange: (e) => action(e.target.checked) }), text);
-    this.search = element("input", { id: "search", type: "search", placeholder: "search nodes, operators, modules, source…  ( / )",
-      autocomplete: "off", oninput: quietly(80, () => this._find()), onkeydown: (e) => this._searchKey(e) });
-    this.results = element("div", { id: "results", hidden: true });
+      element(
+        "label",
+        {},
+        element("input", { id, type: "checkbox", checked, onchange: (e) => action(e.target.checked) }),
+        text,
+      );
     byId("tools").append(
-      element("div", { class: "finder" }, this.search, this.results),
+      this.finder.box,
       button("fit", "fit", "show everything (f)", () => this.fit()),
       button("closer", "+", "closer", () => this.viewport.zoom(1.3)),
       button("farther", "−", "farther", () => this.viewport.zoom(1 / 1.3)),
@@ -37,8 +37,14 @@ class GraphView {
       button("show-changes", "open changes", "open the modules that this pass changed", () => this.openChanges()),
       button("close-all", "close all", "close all modules", () => this._setOpen(new Set(), true)),
       button("open-all", "open all", "open all modules", () => this.openAll()),
-      box("side-by-side", "before | after", true, (on) => { this.side = on; this._rebuild(false); }),
-      box("with-slots", "parameters", false, (on) => { this.withSlots = on; this._rebuild(false); }),
+      box("side-by-side", "before | after", true, (on) => {
+        this.side = on;
+        this._rebuild(false);
+      }),
+      box("with-slots", "parameters", false, (on) => {
+        this.withSlots = on;
+        this._rebuild(false);
+      }),
     );
   }
 
@@ -50,7 +56,7 @@ class GraphView {
     if (isOther) this.selected = null;
     await this._rebuild(isOther);
     this.select(this.selected && this._exists(this.selected) ? this.selected : null);
-    this._find();
+    this.finder.find();
   }
 
   _exists(selected) {
@@ -64,16 +70,26 @@ class GraphView {
     specialisation.paired = Boolean(step.before) && this.side;
     const sides = specialisation.paired ? ["before", "after"] : ["after"];
     this.drawings = sides.map((side) => new Drawing(specialisation, side));
-    byId("panes").replaceChildren(...this.drawings.map((drawing) => element("div", { class: "holder" },
-      element("div", { class: "caption" }, this._caption(drawing.side)), drawing.svg)));
-    this.changed = [...step.nodes.values()].filter((node) => node.state !== "same" || node.newlyKept).map((node) => node.name);
+    byId("panes").replaceChildren(
+      ...this.drawings.map((drawing) =>
+        element(
+          "div",
+          { class: "holder" },
+          element("div", { class: "caption" }, this._caption(drawing.side)),
+          drawing.svg,
+        ),
+      ),
+    );
+    this.changed = [...step.nodes.values()]
+      .filter((node) => node.state !== "same" || node.newlyKept)
+      .map((node) => node.name);
     for (const id of ["show-changes", "previous-change", "next-change"]) byId(id).disabled = !this.changed.length;
     this.drawings.forEach(({ svg }) => svg.addEventListener("click", (event) => this._clicked(event)));
     this.viewport.watch(this.drawings);
     await this._arrange();
     if (isOther || !this.hasFitted) this.fit();
     this.hasFitted = true;
-    this._mark();
+    this.mark();
   }
 
   _caption(side) {
@@ -85,10 +101,12 @@ class GraphView {
 
   /** Lay out and draw what is open; one after the other, since clicks may come faster than layouts. */
   _arrange(around = null) {
-    this._busy = this._busy.then(() => this._arrangeNow(around)).catch((error) => {
-      byId("legend").textContent = `The graph could not be laid out: ${error.message}`;
-      console.error(error);
-    });
+    this._busy = this._busy
+      .then(() => this._arrangeNow(around))
+      .catch((error) => {
+        byId("legend").textContent = `The graph could not be laid out: ${error.message}`;
+        console.error(error);
+      });
     return this._busy;
   }
 
@@ -107,7 +125,7 @@ class GraphView {
     for (const drawing of this.drawings) drawing.draw(this.scene);
     const place = around && this.scene.places.get(around);
     if (previous && place) this.viewport.hold(previous, place);
-    this._mark();
+    this.mark();
     document.body.dataset.arranged = String(Math.round(performance.now() - start));
     document.body.dataset.boxes = String(this.scene.places.size);
   }
@@ -131,10 +149,11 @@ class GraphView {
     return this._setOpen(open, false, `m:${number}`);
   }
 
-  openChanges() {
+  async openChanges() {
     const open = new Set();
     for (const name of this.changed) this.outline.boxesAround(name).forEach((m) => open.add(m));
-    return this._setOpen(open, true);
+    await this._setOpen(open, true);
+    if (this.viewport.scale < NEAR) await this.reveal(this.changed[0]); // the whole is too small to read
   }
 
   /** Go to the next of the changed nodes, from the selected one on. */
@@ -150,7 +169,8 @@ class GraphView {
     const boxes = modules.reduce((sum, module) => sum + module.own.length, 0);
     if (boxes > PLENTY && this.asked !== this.specialisation) {
       this.asked = this.specialisation;
-      byId("legend").textContent = `${show.count(boxes, "box")}es make a large picture; click “open all” again to draw it.`;
+      byId("legend").textContent =
+        `${show.count(boxes, "box")}es make a large picture; click “open all” again to draw it.`;
       return Promise.resolve();
     }
     return this._setOpen(new Set(modules.map((module) => module.number)), true);
@@ -192,17 +212,17 @@ class GraphView {
       const module = this.outline.modules[selected.module];
       this.details.module(this.specialisation, this.step, module, module.label);
     } else this.details.stage(this.specialisation, this.step);
-    this._mark();
+    this.mark();
   }
 
   _idOf(name) {
     return this.visible?.paths.get(name)?.at(-1);
   }
 
-  _mark() {
+  mark() {
     if (!this.scene) return;
     const name = this.selected?.name;
-    const found = new Set(this.matches.map((match) => this._idOf(match)).filter(Boolean));
+    const found = new Set(this.finder.matches.map((match) => this._idOf(match)).filter(Boolean));
     for (const drawing of this.drawings) {
       const id = name ? this._idOf(name) : this.selected && `m:${this.selected.module}`;
       drawing.mark("selected", id ? [id] : []);
@@ -216,7 +236,9 @@ class GraphView {
     const here = this.scene.places.get(this._idOf(name));
     if (!node?.[side] || !here) return [];
     const sources = node[side].operands.map((operand) => ({ name: operand, kind: "in" }));
-    const users = (this.step.users.get(name) ?? []).filter((user) => this.step.nodes.get(user)[side]?.operands.includes(name));
+    const users = (this.step.users.get(name) ?? []).filter((user) =>
+      this.step.nodes.get(user)[side]?.operands.includes(name),
+    );
     const all = [...sources, ...users.map((user) => ({ name: user, kind: "out" }))];
     const seen = new Set();
     return all.flatMap(({ name: other, kind }) => {
@@ -226,53 +248,5 @@ class GraphView {
       seen.add(id + kind);
       return [kind === "in" ? { from: there, to: here, kind } : { from: here, to: there, kind }];
     });
-  }
-
-  // --- searching ----------------------------------------------------------------------------------------------------
-
-  _find() {
-    const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    this.position = -1;
-    this.matches = !words.length ? [] : [...this.step.nodes.values()].filter((node) => {
-      if (node.isSlot && !this.withSlots && !words.some((word) => node.record.slot.toLowerCase().includes(word))) return false;
-      const { record } = node;
-      const text = [record.name, record.target, this.specialisation.modulePath(record.module), record.code, record.value,
-        record.slot, record.made_by, node.state].join(" ").toLowerCase();
-      return words.every((word) => text.includes(word));
-    }).sort((a, b) => Number(a.isSlot) - Number(b.isSlot)).map((node) => node.name);
-    this._listMatches(words.length > 0);
-    this._mark();
-  }
-
-  _listMatches(asked) {
-    this.results.hidden = !asked || document.activeElement !== this.search;
-    this.results.replaceChildren(
-      element("div", { class: "tally" }, show.count(this.matches.length, "node")),
-      ...this.matches.slice(0, 60).map((name) => {
-        const { record, state } = this.step.nodes.get(name);
-        return element("button", { type: "button", class: `match ${state}`, onmousedown: (e) => e.preventDefault(), onclick: () => this._take(name) },
-          element("b", {}, name), " ", operator(record), " ", element("span", {}, record.value), " ",
-          element("i", {}, this.specialisation.modulePath(record.module)));
-      }),
-    );
-  }
-
-  _take(name) {
-    this.results.hidden = true;
-    this.search.blur();
-    return this.reveal(name);
-  }
-
-  _searchKey(event) {
-    if (event.key === "Escape") {
-      this.search.value = "";
-      this._find();
-      this.search.blur();
-    } else if (event.key === "Enter" && this.matches.length) {
-      const step = event.shiftKey ? -1 : 1;
-      this.position = (this.position + step + this.matches.length) % this.matches.length;
-      this.results.hidden = true;
-      this.reveal(this.matches[this.position]);
-    }
   }
 }

@@ -46,8 +46,18 @@ function drawPicture(picture) {
   const size = picture.width * picture.height;
   const cells = [];
   for (let channel = 0; channel < picture.shown; channel += 1) {
-    const values = Array.from(raw.subarray(channel * size, (channel + 1) * size), (byte) => picture.low + ((picture.high - picture.low) * byte) / 255);
-    cells.push(element("figure", {}, picture.height > 1 ? drawMap(picture, values) : drawCurve(picture, values), element("figcaption", {}, channel)));
+    const values = Array.from(
+      raw.subarray(channel * size, (channel + 1) * size),
+      (byte) => picture.low + ((picture.high - picture.low) * byte) / 255,
+    );
+    cells.push(
+      element(
+        "figure",
+        {},
+        picture.height > 1 ? drawMap(picture, values) : drawCurve(picture, values),
+        element("figcaption", {}, channel),
+      ),
+    );
   }
   return cells;
 }
@@ -55,9 +65,15 @@ function drawPicture(picture) {
 function showKernels(section, specialisation, actions) {
   const { pictures, stages } = specialisation;
   if (!pictures.length) {
-    section.replaceChildren(element("p", { class: "empty" }, specialisation.frontier.length
-      ? "Nothing has been evaluated yet, or no kept value has taps: call the module, then dump."
-      : "No value is kept between calls, so there are no kernels to show."));
+    section.replaceChildren(
+      element(
+        "p",
+        { class: "empty" },
+        specialisation.frontier.length
+          ? "Nothing has been evaluated yet, or no kept value has taps: call the module, then dump."
+          : "No value is kept between calls, so there are no kernels to show.",
+      ),
+    );
     return;
   }
   const blocks = new Map();
@@ -65,13 +81,44 @@ function showKernels(section, specialisation, actions) {
     if (!blocks.has(picture.block)) blocks.set(picture.block, []);
     blocks.get(picture.block).push(picture);
   }
-  const note = "Values of the last evaluation, the first channels of each. Red is above zero, blue below; hover over a tap for its value.";
-  section.replaceChildren(element("div", { class: "filters" }, element("b", {}, show.count(pictures.length, "kept value")), note),
-    ...[...blocks].map(([block, several]) => element("section", { class: "block" }, element("h2", {}, block || "(root)"),
-      several.map((picture) => element("article", { class: "picture" },
-        element("header", {}, element("button", { class: "link", type: "button", onclick: () => actions.node(picture.node, stages.length - 1) }, picture.node),
-          " ", element("b", {}, picture.module.slice(block.length).replace(/^\./, "") || picture.module), " ", picture.type, " ",
-          element("span", { class: "numbers" }, `${picture.magnitude ? "magnitudes " : ""}${show.number(picture.low)} … ${show.number(picture.high)}`
-            + (picture.shown < picture.channels ? ` · ${picture.shown} of ${picture.channels} channels` : ""))),
-        element("div", { class: "cells" }, drawPicture(picture)))))));
+  const note =
+    "Values of the last evaluation, the first channels of each. Red is above zero, blue below; " +
+    "hover over a tap for its value.";
+  section.replaceChildren(
+    element("div", { class: "filters" }, element("b", {}, show.count(pictures.length, "kept value")), note),
+    ...[...blocks].map(([block, several]) =>
+      element(
+        "section",
+        { class: "block" },
+        element("h2", {}, block || "(root)"),
+        several.map((picture) =>
+          element(
+            "article",
+            { class: "picture" },
+            element(
+              "header",
+              {},
+              element(
+                "button",
+                { class: "link", type: "button", onclick: () => actions.node(picture.node, stages.length - 1) },
+                picture.node,
+              ),
+              " ",
+              element("b", {}, picture.module.slice(block.length).replace(/^\./, "") || picture.module),
+              " ",
+              picture.type,
+              " ",
+              element(
+                "span",
+                { class: "numbers" },
+                `${picture.magnitude ? "magnitudes " : ""}${show.number(picture.low)} … ${show.number(picture.high)}` +
+                  (picture.shown < picture.channels ? ` · ${picture.shown} of ${picture.channels} channels` : ""),
+              ),
+            ),
+            element("div", { class: "cells" }, drawPicture(picture)),
+          ),
+        ),
+      ),
+    ),
+  );
 }

@@ -56,7 +56,14 @@ class Outline {
     this.step = step;
     this.withSlots = withSlots;
     const { parents, labels } = specialisation.modules;
-    this.modules = parents.map((parent, number) => ({ number, parent, label: this._label(number), own: [], children: [], all: [] }));
+    this.modules = parents.map((parent, number) => ({
+      number,
+      parent,
+      label: this._label(number),
+      own: [],
+      children: [],
+      all: [],
+    }));
     for (const node of step.nodes.values()) {
       if (!this._visible(node)) continue;
       this.modules[node.record.module].own.push(node);
@@ -70,7 +77,9 @@ class Outline {
   _label(number) {
     const { parents, labels } = this.specialisation.modules;
     // A bare number says less than "blocks.3".
-    return /^\d+$/.test(labels[number]) && parents[number] > 0 ? `${labels[parents[number]]}.${labels[number]}` : labels[number];
+    return /^\d+$/.test(labels[number]) && parents[number] > 0
+      ? `${labels[parents[number]]}.${labels[number]}`
+      : labels[number];
   }
 
   _visible(node) {
@@ -113,7 +122,11 @@ class Outline {
     let level = [this.modules[0]];
     let visible = this._items(this.modules[0]).length;
     while (level.length) {
-      const next = level.flatMap((module) => this._items(module).filter((item) => item.module).map((item) => item.module));
+      const next = level.flatMap((module) =>
+        this._items(module)
+          .filter((item) => item.module)
+          .map((item) => item.module),
+      );
       const more = next.reduce((sum, module) => sum + this._items(module).length, 0);
       if (visible + more > limit) break;
       visible += more;
@@ -176,19 +189,28 @@ class Outline {
     const group = groups.get(depth ? from[depth - 1] : "root");
     const key = `${from[depth]} ${to[depth]}`;
     if (!group.edges.has(key)) {
-      group.edges.set(key, { from: from[depth], to: to[depth], before: new Set(), after: new Set(), kept: false });
+      group.edges.set(key, {
+        from: from[depth],
+        to: to[depth],
+        before: new Set(),
+        after: new Set(),
+        keptOn: new Set(),
+      });
     }
     const edge = group.edges.get(key);
     edge[side].add(operand);
     const source = this.step.nodes.get(operand)[side];
-    if (source?.kept && this.specialisation.binding(node.record) !== "static") edge.kept = true;
+    if (source?.kept && this.specialisation.binding(node.record) !== "static") edge.keptOn.add(side);
   }
 }
 
 /** The part of a group that the worker needs; the key names everything that the layout depends on. */
 function forWorker(group, prefix) {
   const items = group.items.map(({ id, width, height, group: inner }) => ({
-    id, width, height, ...(inner ? { inner: forWorker(inner, prefix) } : {}),
+    id,
+    width,
+    height,
+    ...(inner ? { inner: forWorker(inner, prefix) } : {}),
   }));
   const state = items.map((item) => (item.inner ? `[${item.inner.key}]` : "")).join("");
   return { key: `${prefix}/${group.id}${state}`, items, edges: [...group.edges.values()].map((e) => [e.from, e.to]) };

@@ -4,7 +4,13 @@ const data = JSON.parse(byId("data").textContent);
 const layoutTexts = JSON.parse(byId("layout-data").textContent);
 const specialisations = data.specialisations.map((raw) => new Specialisation(raw, data.fields, data.texts));
 
-const TABS = [["graph", "Graph"], ["convolutions", "Convolutions"], ["kernels", "Kernels"], ["kept", "Kept values"], ["remarks", "Remarks"]];
+const TABS = [
+  ["graph", "Graph"],
+  ["convolutions", "Convolutions"],
+  ["kernels", "Kernels"],
+  ["kept", "Kept values"],
+  ["remarks", "Remarks"],
+];
 const state = { current: 0, step: 0, tab: "graph", shown: new Set() };
 
 const actions = {
@@ -41,37 +47,81 @@ function fillTab() {
 
 function chooseStep(index) {
   state.step = index;
-  for (const item of byId("timeline").children) item.firstChild.setAttribute("aria-current", String(Number(item.dataset.step) === index));
+  for (const item of byId("timeline").children)
+    item.firstChild.setAttribute("aria-current", String(Number(item.dataset.step) === index));
   location.replace(`#${state.current}/${specialisations[state.current].stages[index].name}`);
   return graph.show(specialisations[state.current], index);
 }
 
 function showTimeline(specialisation) {
-  const longest = Math.max(...specialisation.stages.map((stage) => stage.seconds), specialisation.capture?.seconds ?? 0, 1e-9);
-  byId("timeline").replaceChildren(...specialisation.stages.map((stage, index) => {
-    const counts = countStates(index ? specialisation.step(index).nodes.values() : []);
-    const seconds = index ? stage.seconds : specialisation.capture?.seconds ?? 0;
-    const remarks = specialisation.remarksIn(stage.name);
-    const applied = remarks.filter((remark) => remark.kind === "applied").length;
-    const chips = [["added", "+"], ["removed", "−"], ["altered", "~"], ["kept", "●"]].filter(([kind]) => counts[kind])
-      .map(([kind, sign]) => element("span", { class: `chip ${kind}`, title: kind }, `${sign}${counts[kind]}`));
-    const bar = shape("svg", { class: "time", viewBox: "0 0 100 3", preserveAspectRatio: "none" },
-      shape("rect", { width: Math.max(0.5, 100 * Math.sqrt(seconds / longest)), height: 3 }));
-    return element("li", { "data-step": index },
-      element("button", { type: "button", onclick: () => { chooseTab("graph"); chooseStep(index); } },
-        element("span", { class: "name" }, index ? stage.name : "capture"),
-        element("span", { class: "what" }, `${show.count(stage.operations)} ops · ${show.seconds(seconds)}`),
-        element("span", { class: "chips" }, chips.length ? chips : index ? element("span", { class: "chip none" }, "no node changed") : "", remarks.length ? element("span", { class: "chip", title: `${applied} applied of ${remarks.length} remarks` }, `${remarks.length} ✎`) : ""),
-        bar));
-  }));
+  const longest = Math.max(
+    ...specialisation.stages.map((stage) => stage.seconds),
+    specialisation.capture?.seconds ?? 0,
+    1e-9,
+  );
+  byId("timeline").replaceChildren(
+    ...specialisation.stages.map((stage, index) => {
+      const counts = countStates(index ? specialisation.step(index).nodes.values() : []);
+      const seconds = index ? stage.seconds : (specialisation.capture?.seconds ?? 0);
+      const remarks = specialisation.remarksIn(stage.name);
+      const applied = remarks.filter((remark) => remark.kind === "applied").length;
+      const chips = [
+        ["added", "+"],
+        ["removed", "−"],
+        ["altered", "~"],
+        ["kept", "●"],
+      ]
+        .filter(([kind]) => counts[kind])
+        .map(([kind, sign]) => element("span", { class: `chip ${kind}`, title: kind }, `${sign}${counts[kind]}`));
+      const bar = shape(
+        "svg",
+        { class: "time", viewBox: "0 0 100 3", preserveAspectRatio: "none" },
+        shape("rect", { width: Math.max(0.5, 100 * Math.sqrt(seconds / longest)), height: 3 }),
+      );
+      return element(
+        "li",
+        { "data-step": index },
+        element(
+          "button",
+          {
+            type: "button",
+            onclick: () => {
+              chooseTab("graph");
+              chooseStep(index);
+            },
+          },
+          element("span", { class: "name" }, index ? stage.name : "capture"),
+          element("span", { class: "what" }, `${show.count(stage.operations)} ops · ${show.seconds(seconds)}`),
+          element(
+            "span",
+            { class: "chips" },
+            chips.length ? chips : index ? element("span", { class: "chip none" }, "no node changed") : "",
+            remarks.length
+              ? element(
+                  "span",
+                  { class: "chip", title: `${applied} applied of ${remarks.length} remarks` },
+                  `${remarks.length} ✎`,
+                )
+              : "",
+          ),
+          bar,
+        ),
+      );
+    }),
+  );
 }
 
 async function chooseSpecialisation(current, stageName = "") {
   state.current = current;
   const specialisation = specialisations[current];
   const { cache, key } = specialisation;
-  byId("facts").replaceChildren(Object.entries(key).map(([name, value]) => `${name} ${value}`).join(" · "),
-    ` · ${specialisation.level} · ${show.count(specialisation.calls, "call")} · kept values reused ${show.count(cache.reuses, "time")}`);
+  byId("facts").replaceChildren(
+    Object.entries(key)
+      .map(([name, value]) => `${name} ${value}`)
+      .join(" · "),
+    ` · ${specialisation.level} · ${show.count(specialisation.calls, "call")}`,
+    ` · kept values reused ${show.count(cache.reuses, "time")}`,
+  );
   if (!specialisation.stages.length) {
     byId("timeline").replaceChildren();
     byId("panes").replaceChildren(element("p", { class: "empty" }, "The model was not captured; the remarks say why."));
@@ -87,9 +137,15 @@ async function chooseSpecialisation(current, stageName = "") {
 function showLegend() {
   const entry = (className, text) => element("span", { class: `key ${className}` }, text);
   byId("legend").replaceChildren(
-    entry("removed", "removed"), entry("added", "added"), entry("replaced", "replaced"), entry("altered", "altered"),
-    entry("static", "static: evaluated once"), entry("dynamic", "dynamic: at every call"), entry("kept", "kept between calls (frontier)"),
-    element("span", { class: "credit" }, layoutTexts.credit));
+    entry("removed", "removed"),
+    entry("added", "added"),
+    entry("replaced", "replaced"),
+    entry("altered", "altered"),
+    entry("static", "static: evaluated once"),
+    entry("dynamic", "dynamic: at every call"),
+    entry("kept", "kept between calls (frontier)"),
+  );
+  byId("legend").title = layoutTexts.credit;
 }
 
 document.addEventListener("keydown", (event) => {
@@ -109,12 +165,19 @@ document.addEventListener("keydown", (event) => {
 
 async function start() {
   byId("title").replaceChildren("tzwc ", element("span", {}, data.model));
-  byId("title").title = Object.entries(data.versions).map(([name, version]) => `${name} ${version}`).join(", ");
-  byId("tabs").append(...TABS.map(([id, name]) =>
-    element("button", { type: "button", role: "tab", "data-tab": id, onclick: () => chooseTab(id) }, name)));
+  byId("title").title = Object.entries(data.versions)
+    .map(([name, version]) => `${name} ${version}`)
+    .join(", ");
+  byId("tabs").append(
+    ...TABS.map(([id, name]) =>
+      element("button", { type: "button", role: "tab", "data-tab": id, onclick: () => chooseTab(id) }, name),
+    ),
+  );
   showLegend();
   if (!specialisations.length) {
-    byId("panes").append(element("p", { class: "empty" }, ["The module has not been captured.", ...data.notes].join(" ")));
+    byId("panes").append(
+      element("p", { class: "empty" }, ["The module has not been captured.", ...data.notes].join(" ")),
+    );
     remarkTable.show({ remarks: [], stages: [] }, data.remarks);
     state.shown.add("0/remarks");
     chooseTab(data.remarks.length ? "remarks" : "graph");

@@ -3,9 +3,19 @@
 class Specialisation {
   constructor(raw, fields, texts) {
     Object.assign(this, {
-      name: raw.name, key: raw.key, level: raw.level, calls: raw.calls, cache: raw.cache, capture: raw.capture,
-      timings: raw.timings, notes: raw.notes, remarks: raw.remarks, choices: raw.choices, frontier: raw.frontier,
-      pictures: raw.pictures, modules: raw.modules,
+      name: raw.name,
+      key: raw.key,
+      level: raw.level,
+      calls: raw.calls,
+      cache: raw.cache,
+      capture: raw.capture,
+      timings: raw.timings,
+      notes: raw.notes,
+      remarks: raw.remarks,
+      choices: raw.choices,
+      frontier: raw.frontier,
+      pictures: raw.pictures,
+      modules: raw.modules,
     });
     const isText = new Set(texts);
     const decoded = raw.records.map((row) => {
@@ -17,10 +27,15 @@ class Specialisation {
       return record;
     });
     this.stages = raw.stages.map((stage) => ({
-      name: stage.name, seconds: stage.seconds, operations: stage.operations, changes: stage.changes,
+      name: stage.name,
+      seconds: stage.seconds,
+      operations: stage.operations,
+      changes: stage.changes,
       nodes: new Map(stage.records.map((i) => [decoded[i].name, decoded[i]])),
     }));
-    this.remarks.forEach((remark, number) => { remark.number = number; });
+    this.remarks.forEach((remark, number) => {
+      remark.number = number;
+    });
     this.keptValues = new Map(this.frontier.map((value) => [value.node, value]));
     this._remarksOf = new Map();
     for (const remark of this.remarks) {
@@ -80,8 +95,14 @@ class Specialisation {
       else if (isAltered.has(name)) state = "altered";
       const record = now ?? old;
       nodes.set(name, {
-        name, before: old, after: now, record, state,
-        inPlaceOf: added[name] ?? "", replacedBy: removed[name] ?? "", newlyKept: newlyKept.has(name),
+        name,
+        before: old,
+        after: now,
+        record,
+        state,
+        inPlaceOf: added[name] ?? "",
+        replacedBy: removed[name] ?? "",
+        newlyKept: newlyKept.has(name),
         isSlot: record.op === "placeholder" && record.slot !== "",
       });
     }
@@ -102,21 +123,34 @@ class Specialisation {
       const record = stage.nodes.get(name);
       const previous = index > 0 ? this.stages[index - 1].nodes.get(name) : null;
       const changes = stage.changes ?? { removed: {}, added: {}, altered: [], kept: [] };
-      const event = { index, stage: stage.name, record, remarks: this.remarksOf(name).filter((r) => r.stage === stage.name) };
+      const event = {
+        index,
+        stage: stage.name,
+        record,
+        remarks: this.remarksOf(name).filter((r) => r.stage === stage.name),
+      };
       if (record && !previous) {
         const origin = changes.added[name];
         const how = index === 0 ? "captured" : `made by ${record.made_by || stage.name}`;
         const remarks = index ? this._remarksOnMaking(record, index) : [];
-        events.push({ ...event, remarks: [...new Set([...event.remarks, ...remarks])], what: origin ? `${how} in place of` : how, link: origin });
+        events.push({
+          ...event,
+          remarks: [...new Set([...event.remarks, ...remarks])],
+          what: origin ? `${how} in place of` : how,
+          link: origin,
+        });
       } else if (!record && previous) {
         const heir = changes.removed[name];
         events.push({ ...event, what: heir ? "replaced by" : "removed", link: heir, record: previous });
       } else if (record && changes.altered.includes(name)) {
         events.push({ ...event, what: "altered", record, previous });
-      } else if (record && event.remarks.length) {
+      } else if (record && event.remarks.length && !changes.kept.includes(name)) {
         events.push({ ...event, what: "left as it was" });
       }
-      if (record && changes.kept.includes(name)) events.push({ ...event, remarks: [], what: "kept between calls from here on" });
+      if (record && changes.kept.includes(name)) {
+        const said = events.at(-1)?.index === index;
+        events.push({ ...event, remarks: said ? [] : event.remarks, what: "kept between calls from here on" });
+      }
     });
     return events;
   }
@@ -127,8 +161,12 @@ class Specialisation {
     const { users } = this.step(index);
     const heirs = new Set([record.name, ...(users.get(record.name) ?? [])]);
     const rule = record.made_by.split("/").at(-1);
-    return this.remarksIn(stage.name).filter((remark) => remark.rule === rule && remark.kind === "applied"
-      && remark.nodes.some((name) => heirs.has(name) || heirs.has(stage.changes.removed[name])));
+    return this.remarksIn(stage.name).filter(
+      (remark) =>
+        remark.rule === rule &&
+        remark.kind === "applied" &&
+        remark.nodes.some((name) => heirs.has(name) || heirs.has(stage.changes.removed[name])),
+    );
   }
 }
 

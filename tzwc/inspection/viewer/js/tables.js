@@ -1,4 +1,4 @@
-// Remarks, kept values, and the candidates for every convolution.
+// The table of remarks, with filters.
 
 const ROWS = 300; // shown at a time
 
@@ -17,18 +17,53 @@ class RemarkTable {
       const values = [...new Set(this.remarks.map((remark) => remark[field]))];
       if (!values.includes(this.chosen[field])) this.chosen[field] = "";
       const counts = (value) => this.remarks.filter((remark) => remark[field] === value).length;
-      return element("label", {}, field, " ", element("select", { id: `filter-${field}`, onchange: (e) => this._choose(field, e.target.value) },
-        element("option", { value: "" }, `all (${this.remarks.length})`),
-        values.map((value) => element("option", { value, selected: value === this.chosen[field] }, `${value} (${counts(value)})`))));
+      return element(
+        "label",
+        {},
+        field,
+        " ",
+        element(
+          "select",
+          { id: `filter-${field}`, onchange: (e) => this._choose(field, e.target.value) },
+          element("option", { value: "" }, `all (${this.remarks.length})`),
+          values.map((value) =>
+            element("option", { value, selected: value === this.chosen[field] }, `${value} (${counts(value)})`),
+          ),
+        ),
+      );
     });
-    const text = element("input", { id: "filter-text", type: "search", placeholder: "words in reason, node, module or source", value: this.chosen.text,
-      oninput: quietly(80, (e) => this._choose("text", e.target.value)) });
+    const text = element("input", {
+      id: "filter-text",
+      type: "search",
+      placeholder: "words in reason, node, module or source",
+      value: this.chosen.text,
+      oninput: quietly(80, (e) => this._choose("text", e.target.value)),
+    });
     this.tally = element("span", { id: "remark-count" });
     this.body = element("tbody");
-    this.more = element("button", { type: "button", onclick: () => { this.limit += ROWS; this._fill(); } });
+    this.more = element("button", {
+      type: "button",
+      onclick: () => {
+        this.limit += ROWS;
+        this._fill();
+      },
+    });
     this.section.replaceChildren(
       element("div", { class: "filters" }, filters, text, this.tally),
-      element("table", {}, element("thead", {}, element("tr", {}, ["pass", "kind", "rule", "reason", "nodes", "where"].map((name) => element("th", {}, name)))), this.body),
+      element(
+        "table",
+        {},
+        element(
+          "thead",
+          {},
+          element(
+            "tr",
+            {},
+            ["pass", "kind", "rule", "reason", "nodes", "where"].map((name) => element("th", {}, name)),
+          ),
+        ),
+        this.body,
+      ),
       this.more,
     );
     this._fill();
@@ -43,8 +78,13 @@ class RemarkTable {
   _fill() {
     const { pass, kind, rule, text } = this.chosen;
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = this.remarks.filter((r) => (!pass || r.pass === pass) && (!kind || r.kind === kind) && (!rule || r.rule === rule)
-      && words.every((word) => [r.reason, r.module, r.code, r.file, ...r.nodes].join(" ").toLowerCase().includes(word)));
+    const found = this.remarks.filter(
+      (r) =>
+        (!pass || r.pass === pass) &&
+        (!kind || r.kind === kind) &&
+        (!rule || r.rule === rule) &&
+        words.every((word) => [r.reason, r.module, r.code, r.file, ...r.nodes].join(" ").toLowerCase().includes(word)),
+    );
     this.tally.textContent = `${found.length} of ${show.count(this.remarks.length, "remark")}`;
     this.body.replaceChildren(...found.slice(0, this.limit).map((remark) => this._row(remark)));
     this.more.hidden = found.length <= this.limit;
@@ -52,77 +92,34 @@ class RemarkTable {
   }
 
   _row(remark) {
-    const numbers = Object.entries(remark.numbers).map(([name, value]) => `${name} ${show.number(value)}`).join(" · ");
+    const numbers = Object.entries(remark.numbers)
+      .map(([name, value]) => `${name} ${show.number(value)}`)
+      .join(" · ");
     const step = this.specialisation.stages.findIndex((stage) => stage.name === remark.stage);
-    return element("tr", { class: remark.kind },
-      element("td", {}, remark.pass), element("td", {}, element("span", { class: `pill ${remark.kind}` }, remark.kind)), element("td", {}, remark.rule),
+    return element(
+      "tr",
+      { class: remark.kind },
+      element("td", {}, remark.pass),
+      element("td", {}, element("span", { class: `pill ${remark.kind}` }, remark.kind)),
+      element("td", {}, remark.rule),
       element("td", {}, remark.reason, numbers ? element("div", { class: "numbers" }, numbers) : ""),
-      element("td", {}, remark.nodes.map((name) => [
-        step < 0 ? name : element("button", { class: "link", type: "button", onclick: () => this.actions.node(name, step) }, name), " "])),
-      element("td", { class: "where" }, element("div", {}, remark.module || "(root)"),
-        remark.file ? element("div", { class: "file" }, `${remark.file}:${remark.line}`) : "", remark.code ? element("code", {}, remark.code) : ""));
+      element(
+        "td",
+        {},
+        remark.nodes.map((name) => [
+          step < 0
+            ? name
+            : element("button", { class: "link", type: "button", onclick: () => this.actions.node(name, step) }, name),
+          " ",
+        ]),
+      ),
+      element(
+        "td",
+        { class: "where" },
+        element("div", {}, remark.module || "(root)"),
+        remark.file ? element("div", { class: "file" }, `${remark.file}:${remark.line}`) : "",
+        remark.code ? element("code", {}, remark.code) : "",
+      ),
+    );
   }
-}
-
-/** A chart for each convolution: one bar for each way to compute it. */
-function showChoices(section, specialisation, actions) {
-  const rows = specialisation.choices.map((choice) => ({ ...choice, remark: specialisation.remarks[choice.remark] }));
-  if (!rows.length) {
-    section.replaceChildren(element("p", { class: "empty" }, "No pass had to choose between ways to compute a convolution."));
-    return;
-  }
-  const tally = new Map();
-  for (const row of rows) tally.set(row.choice, (tally.get(row.choice) ?? 0) + 1);
-  const times = ({ predicted, measured }) => [predicted, measured].filter((time) => time !== undefined);
-  const longest = (row) => Math.max(...Object.values(row.candidates).flatMap(times));
-  const most = Math.max(...rows.map(longest));
-  const chart = (row, common) => Object.entries(row.candidates).map(([name, time]) => {
-    const isChosen = name === row.choice;
-    const bars = ["predicted", "measured"].filter((kind) => time[kind] !== undefined).map((kind) => {
-      const length = shape("svg", { class: "bar", viewBox: "0 0 100 10", preserveAspectRatio: "none" },
-        shape("rect", { class: `${kind} ${isChosen ? "chosen" : ""}`, width: Math.max(0.4, (100 * time[kind]) / (common ? most : longest(row))), height: 10, rx: 0.5 }));
-      return element("div", { class: "measure" }, length, element("span", {}, `${show.seconds(time[kind] * 1e-6)} ${kind}`));
-    });
-    return element("div", { class: `candidate ${isChosen ? "chosen" : ""}` }, element("span", { class: "name" }, isChosen ? `✓ ${name}` : name), element("div", {}, bars));
-  });
-  const body = element("div", { id: "choices" });
-  const fillIn = (common) => body.replaceChildren(...rows.map((row) => {
-    const step = specialisation.stages.findIndex((stage) => stage.name === row.remark.stage);
-    return element("article", { class: "choice" },
-      element("header", {}, element("button", { class: "link", type: "button", onclick: () => actions.node(row.remark.nodes[0], step) }, row.remark.nodes[0] ?? "?"),
-        " ", element("b", {}, row.remark.module || "(root)"), element("div", { class: "why" }, row.remark.reason)),
-      chart(row, common));
-  }));
-  fillIn(false);
-  section.replaceChildren(
-    element("div", { class: "filters" },
-      element("b", {}, show.count(rows.length, "convolution")), [...tally].map(([name, count]) => element("span", { class: "pill" }, `${count} × ${name}`)),
-      element("label", {}, element("input", { type: "checkbox", onchange: (e) => fillIn(e.target.checked) }), "one scale for all")),
-    body,
-  );
-}
-
-/** The values at the border between what is evaluated once and what runs at every call. */
-function showKept(section, specialisation, actions) {
-  const { frontier, cache, stages } = specialisation;
-  const last = stages.length - 1;
-  if (!frontier.length) {
-    section.replaceChildren(element("p", { class: "empty" }, "No value is kept between calls."));
-    return;
-  }
-  const total = frontier.reduce((sum, value) => sum + value.nbytes, 0);
-  const saved = frontier.reduce((sum, value) => sum + (value.seconds_saved ?? 0), 0);
-  const most = Math.max(...frontier.map((value) => value.seconds_saved ?? 0), 1e-12);
-  section.replaceChildren(
-    element("div", { class: "filters" }, element("b", {}, `${show.count(frontier.length, "value")}, ${show.bytes(total)}`),
-      `an estimated ${show.seconds(saved)} less at every call; evaluated ${show.count(cache.evaluations, "time")}, reused ${show.count(cache.reuses, "time")}`),
-    element("table", {}, element("thead", {}, element("tr", {}, ["value", "module", "computes", "bytes", "saves", "why", "source"].map((name) => element("th", {}, name)))),
-      element("tbody", {}, frontier.map((value) => element("tr", {},
-        element("td", {}, element("button", { class: "link", type: "button", onclick: () => actions.node(value.node, last) }, value.node)),
-        element("td", {}, value.location.module_path || "(root)"), element("td", {}, value.type), element("td", { class: "figure" }, show.bytes(value.nbytes)),
-        element("td", { class: "figure" }, value.seconds_saved === null ? "" : element("div", { class: "measure" },
-          shape("svg", { class: "bar", viewBox: "0 0 100 10", preserveAspectRatio: "none" }, shape("rect", { class: "chosen", width: (100 * value.seconds_saved) / most, height: 10 })),
-          element("span", {}, show.seconds(value.seconds_saved)))),
-        element("td", {}, value.reason), element("td", {}, element("code", {}, value.location.code ?? "")))))),
-  );
 }

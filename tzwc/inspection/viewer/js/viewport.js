@@ -3,6 +3,7 @@
 const ZOOM = { least: 0.02, most: 3 };
 const CLICK = 4; // pixels that a pointer may move within a click
 const NEAR = 0.42; // from this scale on, small text can be read
+const TINY = 0.2; // below this one, no text can
 
 class Viewport {
   constructor() {
@@ -23,6 +24,7 @@ class Viewport {
     for (const { svg, world } of this._panes) {
       world.setAttribute("transform", `translate(${this.x} ${this.y}) scale(${this.scale})`);
       svg.classList.toggle("far", this.scale < NEAR);
+      svg.classList.toggle("tiny", this.scale < TINY);
     }
   }
 
@@ -93,19 +95,30 @@ class Viewport {
         svg.classList.remove("moving");
       });
     }
-    svg.addEventListener("click", (event) => {
-      if (travelled > CLICK) event.stopImmediatePropagation();
-    }, { capture: true });
-    svg.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const box = svg.getBoundingClientRect();
-      const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1;
-      if (event.shiftKey) {
-        this.x -= (event.deltaX + event.deltaY) * lines;
-        this.apply();
-        return;
-      }
-      this.zoom(Math.exp(-event.deltaY * lines * 0.0016), { x: event.clientX - box.left, y: event.clientY - box.top });
-    }, { passive: false });
+    svg.addEventListener(
+      "click",
+      (event) => {
+        if (travelled > CLICK) event.stopImmediatePropagation();
+      },
+      { capture: true },
+    );
+    svg.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        const box = svg.getBoundingClientRect();
+        const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1;
+        if (event.shiftKey) {
+          this.x -= (event.deltaX + event.deltaY) * lines;
+          this.apply();
+          return;
+        }
+        this.zoom(Math.exp(-event.deltaY * lines * 0.0016), {
+          x: event.clientX - box.left,
+          y: event.clientY - box.top,
+        });
+      },
+      { passive: false },
+    );
   }
 }

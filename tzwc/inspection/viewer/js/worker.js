@@ -24,7 +24,14 @@ export function arrange(tree) {
     return { v: item.id, width, height };
   });
   const edges = tree.edges.map(([v, w]) => ({
-    v, w, minlen: 1, weight: 1, width: 0, height: 0, labeloffset: 10, labelpos: "r",
+    v,
+    w,
+    minlen: 1,
+    weight: 1,
+    width: 0,
+    height: 0,
+    labeloffset: 10,
+    labelpos: "r",
   }));
   if (nodes.length === 1) Object.assign(nodes[0], { x: nodes[0].width / 2, y: nodes[0].height / 2 });
   else if (nodes.length) {
@@ -32,7 +39,10 @@ export function arrange(tree) {
     if (nodes.length > MANY) options.ranker = "longest-path";
     layout(nodes, edges, options, {});
   }
-  const left = Math.min(...nodes.map((n) => n.x - n.width / 2), ...edges.flatMap((e) => (e.points ?? []).map((p) => p.x)));
+  const left = Math.min(
+    ...nodes.map((n) => n.x - n.width / 2),
+    ...edges.flatMap((e) => (e.points ?? []).map((p) => p.x)),
+  );
   const top = Math.min(...nodes.map((n) => n.y - n.height / 2));
   const result = { items: [], lines: [], width: 0, height: 0 };
   for (const node of nodes) {
