@@ -49,7 +49,7 @@ class Assumption:
     def holds_for(self, found: Any) -> bool:
         """Whether ``found``, computed again, is what was read."""
         if self.kind == "shape":
-            return tuple(found.shape) == self.expected
+            return bool(tuple(found.shape) == self.expected)
         if self.kind == "integer":
             return bool(int(found) == self.expected)
         if isinstance(self.expected, Tensor):

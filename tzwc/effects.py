@@ -92,7 +92,7 @@ def effects_of(changes: Sequence[Change], add_result: Callable[[Any], int]) -> t
         (change.path_of(key), change.container, key)
         for change in changes
         if change.has_entries()
-        for key in change.keys()
+        for key in change.keys()  # noqa: SIM118 - a change is no dictionary
         if key in change.before and type(change.before[key]) is type(change.after.get(key)) is int
     ]
     if counted:

@@ -129,7 +129,7 @@ class _Tracing:
                 container[key] = Counter(path, self._tracer.origins.line)
             with same_randomness(), interception.active():
                 result = self._call(fake_args, fake_kwargs)
-                return self._finish(result, state, interception)
+            return self._finish(result, state, interception)
         finally:
             state.restore()
             self._tracer.memory.restore()
@@ -162,7 +162,7 @@ class _Tracing:
         )
         node = self._tracer.recorder.placeholder(placeholder_name(name), fake, leaf.requires_grad)
         self._tracer.recorder.symbols.define(node, fake)
-        self._tracer.bind(fake, node)
+        self._tracer.tensors.bind(fake, node)
         self._inputs.append(node.name)
         return fake
 
@@ -206,8 +206,8 @@ class _Tracing:
 
     def _output(self, leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
-            node = self._tracer.node_of(leaf)
-            if self._tracer.requires_grad(leaf) and not torch.is_grad_enabled():
+            node = self._tracer.tensors.node_of(leaf)
+            if self._tracer.tensors.requires_grad(leaf) and not torch.is_grad_enabled():
                 raise CaptureError("forward returns a result with gradients although they are switched off")
             return node
         if isinstance(leaf, (torch.SymInt, torch.SymFloat, torch.SymBool)):

@@ -59,7 +59,7 @@ def _from_records(value: Any) -> Any:
     def convert(leaf: Any) -> Any:
         if not isinstance(leaf, _Record):
             return leaf
-        instance = object.__new__(leaf.kind)
+        instance: Any = object.__new__(leaf.kind)
         for field, content in zip(dataclasses.fields(leaf.kind), leaf.fields, strict=True):
             object.__setattr__(instance, field.name, _from_records(content))
         return instance

@@ -38,7 +38,7 @@ def disagreement(module: nn.Module, captured: Capture, args: Sequence[Any], kwar
         try:
             with torch.random.fork_rng(), _printing() as printed:
                 expected, spec = flatten_result(module(*args, **kwargs))
-            changed = {(id(c.container), key) for c in state.changes() for key in c.keys()}
+            changed = {(id(c.container), key) for c in state.changes() for key in c.keys()}  # noqa: SIM118
             set_by_module = [_value(effect) for effect in captured.effects]
             # A buffer may have been replaced rather than written to; the graph writes to it.
             after = [b.detach().clone() for b in dict(_tensors(module, captured)).values()]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune, vector_to_parameters
 
 import tzwc
-from tests.tzwc.programs import HyperConv, SumsGradients, WithBuffers, example
+from tests.tzwc.programs import HyperConv, WithBuffers, example
 from tzwc.compiled import CompiledModule
 
 
@@ -356,9 +356,8 @@ class _BranchesOnInput(nn.Module):
         return x + 1 if x.sum() > 0 else x - 1
 
 
-@pytest.mark.parametrize("make", [_BranchesOnInput, SumsGradients])
-def test_what_cannot_be_captured_runs_as_it_was_and_says_why(make: Callable[[], nn.Module]) -> None:
-    fast = compiled(make())
+def test_what_cannot_be_captured_runs_as_it_was_and_says_why() -> None:
+    fast = compiled(_BranchesOnInput())
     x = torch.randn(3, 4)
     for sign in (1, -1):
         assert torch.equal(fast(sign * x), fast.original(sign * x))

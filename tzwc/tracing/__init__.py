@@ -5,6 +5,7 @@ from __future__ import annotations
 from tzwc.tracing.counter import Counter
 from tzwc.tracing.interception import Interception
 from tzwc.tracing.origin import Origins
-from tzwc.tracing.tracer import Read, Tracer, requires_grad_of
+from tzwc.tracing.tensors import requires_grad_of
+from tzwc.tracing.tracer import Read, Tracer
 
 __all__ = ["Counter", "Interception", "Origins", "Read", "Tracer", "requires_grad_of"]

@@ -36,7 +36,8 @@ class Counter:
     def __sub__(self, other: Any) -> Counter:
         return self + -other if type(other) is int else self._read()
 
-    def _read(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def _read(self, *operands: Any) -> NoReturn:
+        del operands
         raise CaptureError(f"{self.line()} depends on {self.path!r}, which forward changes at every call")
 
     # isinstance(counter, int) must hold, as it does for what it stands for.
@@ -44,8 +45,8 @@ class Counter:
     def __class__(self) -> type:
         return int
 
-    __hash__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _read  # type: ignore[assignment]
-    __int__ = __index__ = __float__ = __bool__ = __complex__ = __str__ = __repr__ = __format__ = _read  # type: ignore[assignment]
+    __hash__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _read
+    __int__ = __index__ = __float__ = __bool__ = __complex__ = __str__ = __repr__ = __format__ = _read
     __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _read
     __pow__ = __rpow__ = __rsub__ = __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _read
     __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __neg__ = __pos__ = __abs__ = __invert__ = _read

@@ -1,4 +1,4 @@
-"""Custom ``autograd.Function``s as one node each: their backward is theirs, and would be lost if they were traced into."""
+"""Custom ``autograd.Function``s as one node each: their backward would be lost if they were traced into."""
 
 from __future__ import annotations
 

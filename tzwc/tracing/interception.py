@@ -23,7 +23,7 @@ from tzwc.tracing.tracer import Tracer
 __all__ = ["Interception"]
 
 _SYMBOLS = (torch.SymInt, torch.SymFloat, torch.SymBool)
-_base = torch._C.TensorBase
+_base: Any = torch._C.TensorBase
 
 
 class Interception:
@@ -137,24 +137,24 @@ class Interception:
 
     def _reading(self, name: str) -> Callable[..., Any]:
         def read(original: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
-            if self._tracer.is_dynamic(tensor):
+            if self._tracer.tensors.is_dynamic(tensor):
                 self._refuse(f"reads a tensor that depends on the inputs (Tensor.{name})")
             with _disable_current_modes():
-                self._tracer.read(self._tracer.node_of(tensor), "value", _base.detach(tensor).clone())
+                self._tracer.read(self._tracer.tensors.node_of(tensor), "value", _base.detach(tensor).clone())
                 return original(tensor, *args, **kwargs)
 
         return read
 
     def _integer(self, original: Any, tensor: Tensor) -> int:
-        if self._tracer.is_dynamic(tensor):
+        if self._tracer.tensors.is_dynamic(tensor):
             self._refuse("reads a value that depends on the inputs")
         with _disable_current_modes():
             value: int = original(tensor)
-            self._tracer.read(self._tracer.node_of(tensor), "integer", value)
+            self._tracer.read(self._tracer.tensors.node_of(tensor), "integer", value)
         return value
 
     def _set_data(self, tensor: Tensor, value: Tensor) -> None:
-        if self._tracer.is_dynamic(tensor) or self._tracer.is_dynamic(value):
+        if self._tracer.tensors.is_dynamic(tensor) or self._tracer.tensors.is_dynamic(value):
             self._refuse("gives a tensor data that depend on the inputs")
         if _same_place(tensor, value):
             return  # ``p.data *= 2`` writes in place, then assigns what it wrote to
@@ -162,13 +162,13 @@ class Interception:
         with _disable_current_modes():
             self._undo.append((tensor, _base.detach(tensor)))
             _base.data.__set__(tensor, value)
-            self._tracer.bind(tensor, self._tracer.node_of(value))
+            self._tracer.tensors.bind(tensor, self._tracer.tensors.node_of(value))
 
     # --- history ----------------------------------------------------------------------------------------------------
 
     def _requires_grad(self, tensor: Tensor) -> bool:
         with _disable_current_modes():
-            return self._tracer.requires_grad(tensor)
+            return self._tracer.tensors.requires_grad(tensor)
 
     def _set_requires_grad(self, tensor: Tensor, value: bool) -> None:
         if self._requires_grad(tensor) != value:

@@ -50,7 +50,7 @@ class MemoryMap:
 
     def of(self, tensor: Tensor, *, fresh: bool = False) -> Memory:
         """The memory of a real tensor; ``fresh`` says whose it is when it is seen for the first time."""
-        reference = StorageWeakRef(tensor.untyped_storage())
+        reference = _reference(tensor)
         memory = self._known.get(reference.cdata)
         if memory is None:
             memory = self._known[reference.cdata] = Memory(fresh, reference, functional=fresh)
@@ -58,7 +58,7 @@ class MemoryMap:
 
     def is_dynamic(self, tensor: Tensor) -> bool:
         """Whether something that depends on the inputs was written to the memory of a real tensor."""
-        memory = self._known.get(StorageWeakRef(tensor.untyped_storage()).cdata)
+        memory = self._known.get(_reference(tensor).cdata)
         return memory is not None and memory.dynamic
 
     def save(self, tensor: Tensor) -> None:
@@ -66,7 +66,7 @@ class MemoryMap:
         memory = self.of(tensor)
         if not memory.fresh and memory.saved is None:
             storage = tensor.untyped_storage()
-            memory.saved = storage, storage.clone()
+            memory.saved = storage, storage.clone()  # type: ignore[no-untyped-call]
 
     def restore(self) -> None:
         """Put the program's own memory back as it was."""
@@ -75,3 +75,7 @@ class MemoryMap:
                 storage, before = memory.saved
                 storage.copy_(before)
                 memory.saved = None
+
+
+def _reference(tensor: Tensor) -> StorageWeakRef:
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sympy
@@ -27,7 +28,8 @@ class SymbolNodes:
 
     def define(self, placeholder: fx.Node, tensor: torch.Tensor) -> None:
         """Let the symbolic sizes of an input stand for the sizes of its placeholder."""
-        for dimension, size in enumerate(tensor.shape):
+        sizes: Sequence[int | torch.SymInt] = tensor.shape
+        for dimension, size in enumerate(sizes):
             if isinstance(size, torch.SymInt) and isinstance(size.node.expr, sympy.Symbol):
                 self._symbols.setdefault(size.node.expr, (placeholder, dimension, size))
 

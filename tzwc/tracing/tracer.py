@@ -27,16 +27,15 @@ from torch._subclasses.fake_tensor import (
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from tzwc.errors import CaptureError
 from tzwc.graph import written_values
-from tzwc.tracing.memory import MemoryMap
 from tzwc.tracing.origin import Origins
 from tzwc.tracing.recorder import Recorder, needs_gradient
+from tzwc.tracing.tensors import TensorTable
 from tzwc.tracing.writes import flat_value, store, written_value
 
-__all__ = ["Read", "Tracer", "requires_grad_of"]
+__all__ = ["Read", "ReadKind", "Tracer"]
 
 aten = torch.ops.aten
 
@@ -47,9 +46,6 @@ _DATA_DEPENDENT = (DataDependentOutputException, DynamicOutputShapeException, Gu
 # Their results never require gradients, whatever their arguments do.
 _CUTS_GRADIENT = {"aten::detach", "aten::detach_", "aten::zeros_like", "aten::ones_like", "aten::empty_like"}
 _NUMBERS = {"NumberType", "BoolType", "IntType", "FloatType", "ComplexType"}
-
-requires_grad_of: Callable[[Tensor], bool] = torch._C.TensorBase.requires_grad.__get__
-
 
 ReadKind = Literal["value", "integer", "shape"]
 
@@ -72,13 +68,7 @@ class Read:
     line: str
 
 
-@dataclass
-class _Known:
-    node: fx.Node
-    version: int = 0
-
-
-class Tracer(TorchDispatchMode):
+class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records every operator that is called while it is active.
 
     Args:
@@ -88,6 +78,7 @@ class Tracer(TorchDispatchMode):
 
     Attributes:
         recorder: the graph.
+        tensors: what is known of every tensor.
         memory: behind every real tensor.
         reads: what the program took out of static tensors.
     """
@@ -95,73 +86,14 @@ class Tracer(TorchDispatchMode):
     def __init__(
         self, find_slot: Callable[[Recorder, Tensor, Tensor], fx.Node], origins: Origins, fake_mode: FakeTensorMode
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.recorder = Recorder(origins, fake_mode)
-        self.memory = MemoryMap()
+        self.tensors = TensorTable(self.recorder, find_slot, origins, fake_mode)
+        self.memory = self.tensors.memory
         self.origins = origins
         self.reads: list[Read] = []
-        self._find_slot = find_slot
         self._fake_mode = fake_mode
-        self._known: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-        self._fakes: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._read_already: set[tuple[Any, ...]] = set()
-
-    # --- what is known of a tensor ----------------------------------------------------------------------------------
-
-    def bind(self, tensor: Tensor, node: fx.Node, *, fresh: bool = True) -> None:
-        """Let ``node`` stand for ``tensor`` from now on; ``fresh`` when the traced call made its memory."""
-        version = 0
-        if not isinstance(tensor, FakeTensor):
-            memory = self.memory.of(tensor, fresh=fresh)
-            version = memory.version
-            memory.first = memory.first or node
-        self._known[tensor] = _Known(node, version)
-
-    def is_dynamic(self, tensor: Tensor) -> bool:
-        """Whether the values of ``tensor`` depend on the inputs."""
-        return isinstance(tensor, FakeTensor) or self.memory.is_dynamic(tensor)
-
-    def node_of(self, tensor: Tensor) -> fx.Node:
-        """The node that holds what ``tensor`` holds now.
-
-        Raises:
-            CaptureError: it came into being in a way that was not recorded.
-        """
-        known: _Known | None = self._known.get(tensor)
-        if known is None:
-            if isinstance(tensor, FakeTensor):
-                raise CaptureError(f"a tensor of unknown origin is used at {self.origins.line()}")
-            node = self._find_slot(self.recorder, tensor, self.fake_of(tensor))
-            self.bind(tensor, node, fresh=False)
-            return node
-        if not isinstance(tensor, FakeTensor):
-            memory = self.memory.of(tensor)
-            if memory.value is not None and known.version != memory.version:
-                place = list(tensor.shape), list(tensor.stride()), tensor.storage_offset()
-                known.node = self.recorder.evaluate(
-                    aten.as_strided.default, memory.value, *place, requires_grad=needs_gradient(memory.value)
-                )
-                known.version = memory.version
-        return known.node
-
-    def fake_of(self, tensor: Tensor) -> Tensor:
-        """A fake tensor like the real ``tensor``: its values play no part."""
-        if isinstance(tensor, FakeTensor):
-            return tensor
-        fake: Tensor | None = self._fakes.get(tensor)
-        if fake is None or fake.shape != tensor.shape or fake.stride() != tensor.stride():
-            with self._fake_mode:
-                fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
-                if tensor.is_conj():
-                    fake = fake.conj()
-                if tensor.is_neg():
-                    fake = torch._neg_view(fake)
-            self._fakes[tensor] = fake
-        return fake
-
-    def requires_grad(self, tensor: Tensor) -> bool:
-        """Whether ``tensor`` would require gradients if autograd were on."""
-        return needs_gradient(self.node_of(tensor)) if tensor in self._known else requires_grad_of(tensor)
 
     def read(self, node: fx.Node, kind: ReadKind, expected: Any) -> None:
         """Note that the program went on with a value that it took out of ``node``."""
@@ -181,7 +113,7 @@ class Tracer(TorchDispatchMode):
         leaves = pytree.tree_leaves((args, kwargs))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         dynamic = (
-            any(map(self.is_dynamic, tensors))
+            any(map(self.tensors.is_dynamic, tensors))
             or torch.Tag.nondeterministic_seeded in func.tags
             or any(isinstance(leaf, _SYMBOLIC) for leaf in leaves)
         )
@@ -202,8 +134,8 @@ class Tracer(TorchDispatchMode):
             self._write_dynamic(tensor)
         target, moved = _without_moving(func)
         node = self._call(target, args, kwargs, tensors)
-        originals = {id(self.fake_of(tensor)): tensor for tensor in tensors}
-        fake_args, fake_kwargs = pytree.tree_map_only(Tensor, self.fake_of, (args, kwargs))
+        originals = {id(self.tensors.fake_of(tensor)): tensor for tensor in tensors}
+        fake_args, fake_kwargs = pytree.tree_map_only(Tensor, self.tensors.fake_of, (args, kwargs))
         if moved:
             self._keep_record(args[0])
         with self._fake_mode, self._unguarded(func):
@@ -213,7 +145,7 @@ class Tracer(TorchDispatchMode):
             return originals[id(result)]
         self._describe(node, result)
         for tensor in written:
-            self._rebind(tensor, node)
+            self.tensors.rebind(tensor, node)
         return self._returned(node, result, originals)
 
     def _unguarded(self, func: Any) -> AbstractContextManager[None]:
@@ -230,16 +162,11 @@ class Tracer(TorchDispatchMode):
             memory.version += 1  # views are taken from the memory's value again, so that the write reaches it
             memory.dynamic, memory.functional = True, False
 
-    def _rebind(self, tensor: Tensor, node: fx.Node) -> None:
-        """After a write in place: ``node`` returns its target; a detached one keeps its history."""
-        if self._known[tensor].node in node.all_input_nodes:
-            self._known[tensor].node = node
-
     def _keep_record(self, tensor: Tensor) -> None:
         """Give the node of a tensor whose shape is about to change in place a fake of its own."""
-        node = self.node_of(tensor)
+        node = self.tensors.node_of(tensor)
         with self._fake_mode:
-            node.meta["val"] = self.fake_of(tensor).detach()
+            node.meta["val"] = self.tensors.fake_of(tensor).detach()
 
     def _static(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
         if func is aten.lift_fresh.default:
@@ -262,18 +189,18 @@ class Tracer(TorchDispatchMode):
         if isinstance(result, Tensor) and id(result) in originals and not written:
             self.recorder.graph.erase_node(node)
             return result
-        self._describe(node, pytree.tree_map_only(Tensor, self.fake_of, result))
+        self._describe(node, pytree.tree_map_only(Tensor, self.tensors.fake_of, result))
         for tensor in written:
-            self._rebind(tensor, node)
+            self.tensors.rebind(tensor, node)
         result = self._returned(node, result, originals)
         if torch.Tag.dynamic_output_shape in func.tags or _selects(func, args):
             for tensor in pytree.tree_leaves(result):
-                self.read(self.node_of(tensor), "shape", tuple(tensor.shape))
+                self.read(self.tensors.node_of(tensor), "shape", tuple(tensor.shape))
         return result
 
     def _number(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
         result = func(*args, **kwargs)
-        key = (func, *map(self.node_of, tensors))
+        key = (func, *map(self.tensors.node_of, tensors))
         if key not in self._read_already:
             self._read_already.add(key)
             node = self._call(func, args, kwargs, tensors)
@@ -283,8 +210,8 @@ class Tracer(TorchDispatchMode):
 
     def _literal(self, tensor: Tensor) -> Tensor:
         """A tensor made from Python numbers: a constant, and a copy of it that the program may write to."""
-        constant = self._find_slot(self.recorder, tensor.clone(), self.fake_of(tensor))
-        self.bind(tensor, self.recorder.evaluate(aten.clone.default, constant))
+        constant = self.tensors.constant(tensor)
+        self.tensors.bind(tensor, self.recorder.evaluate(aten.clone.default, constant))
         return tensor
 
     def _write_functional(
@@ -298,38 +225,38 @@ class Tracer(TorchDispatchMode):
         if flat is None or flat.meta["val"].dtype != target.dtype:
             memory.functional = False
             return False
-        arguments, keywords = self.recorder.arguments((args, kwargs), self.node_of)
+        arguments, keywords = self.recorder.arguments((args, kwargs), self.tensors.node_of)
         value = written_value(self.recorder, func, arguments, keywords, self._differentiable(func, tensors))
         store(self.recorder, memory, flat, value, target)
-        self._known[target] = _Known(value, memory.version)
+        self.tensors.written(target, value)
         return True
 
     def whole(self, target: Callable[..., Any], args: Sequence[Any], run: Callable[[list[Any]], Any]) -> Any:
         """Record one call of Python code with tensors among ``args``, tried out by ``run`` on fakes."""
         tensors = [a for a in args if isinstance(a, Tensor)]
-        before = [self.fake_of(t)._version for t in tensors]
+        before = [self.tensors.fake_of(t)._version for t in tensors]
         with torch.enable_grad():  # autograd runs it without; the node runs where the program called it
-            arguments = self.recorder.arguments(tuple(args), self.node_of)
-        node = self.recorder.call(target, arguments, {}, any(map(self.requires_grad, tensors)))
-        fakes = [self.fake_of(a) if isinstance(a, Tensor) else a for a in args]
+            arguments = self.recorder.arguments(tuple(args), self.tensors.node_of)
+        node = self.recorder.call(target, arguments, {}, any(map(self.tensors.requires_grad, tensors)))
+        fakes = [self.tensors.fake_of(a) if isinstance(a, Tensor) else a for a in args]
         with _disable_current_modes(), self._fake_mode:
             result = run(fakes)
-        if before != [self.fake_of(t)._version for t in tensors]:
+        if before != [self.tensors.fake_of(t)._version for t in tensors]:
             raise CaptureError(f"{self.origins.line()} calls a custom autograd.Function that writes to its arguments")
-        originals = {id(self.fake_of(t)): t for t in tensors}
+        originals = {id(self.tensors.fake_of(t)): t for t in tensors}
         self._describe(node, result)
         return self._returned(node, result, {i: t for i, t in originals.items() if isinstance(t, FakeTensor)})
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
     def _call(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> fx.Node:
-        arguments, keywords = self.recorder.arguments((args, kwargs), self.node_of)
+        arguments, keywords = self.recorder.arguments((args, kwargs), self.tensors.node_of)
         return self.recorder.call(func, arguments, keywords, self._differentiable(func, tensors))
 
     def _differentiable(self, func: Any, tensors: Iterable[Tensor]) -> bool:
         if not torch.is_grad_enabled() or func._schema.name in _CUTS_GRADIENT:
             return False
-        return any(map(self.requires_grad, tensors))
+        return any(map(self.tensors.requires_grad, tensors))
 
     def _describe(self, node: fx.Node, fake: Any) -> None:
         value = tuple(fake) if isinstance(fake, (tuple, list)) else fake
@@ -343,20 +270,24 @@ class Tracer(TorchDispatchMode):
                 return leaf
             if id(leaf) in originals:
                 return originals[id(leaf)]
-            self.bind(leaf, source())
+            self.tensors.bind(leaf, source())
             return leaf
 
         if not isinstance(result, (tuple, list)):
             return known(result, lambda: node)
         elements = [
-            known(leaf, lambda i=i, leaf=leaf: self.recorder.element(node, i, self.fake_of(leaf)))  # type: ignore[misc]
+            known(leaf, lambda i=i, leaf=leaf: self.recorder.element(node, i, self.tensors.fake_of(leaf)))  # type: ignore[misc]
             for i, leaf in enumerate(result)
         ]
         return type(result)(elements) if type(result) in (tuple, list) else tuple(elements)
 
     def _position(self, index: Any) -> list[Any]:
         """A static mask as positions: its sum decides a shape, which fakes cannot know."""
-        if not isinstance(index, Tensor) or index.dtype not in (torch.bool, torch.uint8) or self.is_dynamic(index):
+        if (
+            not isinstance(index, Tensor)
+            or index.dtype not in (torch.bool, torch.uint8)
+            or self.tensors.is_dynamic(index)
+        ):
             return [index]
         positions = self._static(aten.nonzero.default, (index,), {}, [index])
         return [self._static(aten.select.int, (positions, 1, i), {}, [positions]) for i in range(index.dim())]
@@ -369,9 +300,11 @@ def _returns_number(func: Any) -> bool:
 
 def _selects(func: Any, args: Any) -> bool:
     """Whether the shape of an indexing's result depends on a mask."""
-    return func is aten.index.Tensor and any(
-        isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1]
-    )
+    return func is aten.index.Tensor and any(map(_is_mask, args[1]))
+
+
+def _is_mask(index: Any) -> bool:
+    return isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8)
 
 
 def _without_moving(func: Any) -> tuple[Any, bool]:
