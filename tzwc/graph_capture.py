@@ -26,11 +26,11 @@ from tzwc.assumptions import Assumptions
 from tzwc.effects import Counted, Effect, Unrepeatable, effects_of
 from tzwc.errors import CaptureError
 from tzwc.fidelity import PythonState, refuse_unfaithful, same_randomness
-from tzwc.graph import alias_groups, fake_mode_of, is_mutating, may_alias, mutated_arguments
+from tzwc.graph import alias_groups, fake_mode_of, is_mutating, location, may_alias, mutated_arguments
 from tzwc.results import flatten_result
 from tzwc.shapes import fits
 from tzwc.slots import Slot, SlotTable, placeholder_name
-from tzwc.tracing import Counter, Interception, Origins, Tracer
+from tzwc.tracing import Counter, Interception, Origins, Tracer, escaped_fake, escaped_value
 
 __all__ = ["Capture", "Slot", "UnsettledError", "capture"]
 
@@ -97,9 +97,13 @@ def capture(
     refuse_unfaithful(module)
     with _capturing:
         try:
-            return _Tracing(module, dynamic).run(tuple(args), kwargs)
+            tracing = _Tracing(module, dynamic)
+            captured = tracing.run(tuple(args), kwargs)
         except Counted as found:
-            return _Tracing(module, dynamic, found.entries).run(tuple(args), kwargs)
+            tracing = _Tracing(module, dynamic, found.entries)
+            captured = tracing.run(tuple(args), kwargs)
+        tracing.refuse_escapes(captured)
+        return captured
 
 
 class _Tracing:
@@ -133,6 +137,21 @@ class _Tracing:
         finally:
             state.restore()
             self._tracer.memory.restore()
+
+    def refuse_escapes(self, captured: Capture) -> None:
+        """Look for tensors that the program has kept where this module knows nothing of them.
+
+        Raises:
+            CaptureError: there is one.
+        """
+        converter = self._mode.fake_tensor_converter
+        converter.meta_converter.tensor_memo.clear()
+        node = escaped_fake(self._tracer.tensors, captured.module.graph)
+        if node is not None:
+            raise CaptureError(f"a result is kept outside of the module: {location(node)}")
+        node = escaped_value(self._tracer.tensors, self._table.identities())
+        if node is not None:
+            raise UnsettledError(f"a value is kept outside of the module: {location(node)}")
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with ExitStack() as stack:

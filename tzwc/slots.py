@@ -54,6 +54,10 @@ class SlotTable:
         for kind, path, container, key in _tensors_of(module):
             self._places.setdefault(id(container[key]), (kind, path, container, key))
 
+    def identities(self) -> frozenset[int]:
+        """Of the tensors that the module holds, and of constants."""
+        return frozenset(self._places)
+
     def find(self, recorder: Recorder, tensor: Tensor, fake: Tensor) -> fx.Node:
         """The placeholder for ``tensor``; one that the module does not hold becomes a constant."""
         kind, path, container, key = self._places.get(id(tensor)) or (

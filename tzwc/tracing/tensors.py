@@ -122,3 +122,11 @@ class TensorTable:
     def constant(self, tensor: Tensor) -> fx.Node:
         """The placeholder of a copy of ``tensor`` that nobody writes to."""
         return self._find_slot(self._recorder, tensor.clone(), self.fake_of(tensor))
+
+    def alive(self) -> list[tuple[Tensor, fx.Node]]:
+        """Every tensor that somebody still refers to, and its node."""
+        return [(tensor, known.node) for tensor, known in list(self._known.items())]
+
+    def containers(self) -> list[Any]:
+        """What this table itself keeps fakes in."""
+        return [self._fakes.data, *self._fakes.data.values()]

@@ -1,0 +1,91 @@
+"""Tensors of a traced call that somebody still holds when it is over.
+
+A program may keep a tensor where nobody thinks of looking: in a global list, or in an object that a closure refers to.
+The graph would not do that, and a fake tensor would stay there. So what is still alive after a call, beyond what the
+graph itself holds, is a side effect that was missed.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensor
+
+from tzwc.tracing.tensors import TensorTable
+
+__all__ = ["escaped_fake", "escaped_value"]
+
+# References to a fake while it is looked at: the list of fakes, the loop, and the call that counts.
+_COUNTED = 3
+
+
+def escaped_value(table: TensorTable, held: Collection[int]) -> fx.Node | None:
+    """The node of a real tensor that the call made and that outlived it; ``None`` when there is none.
+
+    Args:
+        table: what tracing knows of tensors.
+        held: identities of tensors that the program held before, and of constants of the graph.
+    """
+
+    def search() -> fx.Node | None:
+        real = ((t, node) for t, node in table.alive() if not isinstance(t, FakeTensor))
+        return next((node for tensor, node in real if id(tensor) not in held), None)
+
+    if search() is None:
+        return None
+    gc.collect()  # frames in reference cycles die late
+    return search()
+
+
+def escaped_fake(table: TensorTable, graph: fx.Graph) -> fx.Node | None:
+    """The node of a fake tensor that is held outside of ``graph``; ``None`` when there is none.
+
+    It is taken out of the list or dictionary that holds it, as far as it is one.
+    """
+    suspects = _suspects(table, graph)
+    if suspects:
+        gc.collect()
+        suspects = _suspects(table, graph)
+    fakes = [tensor for tensor, _ in suspects]
+    own = {id(fakes), id(suspects), *map(id, suspects), *map(id, table.containers())}
+    for node in graph.nodes:
+        own |= {id(node.meta), id(node.meta.get("val"))}
+    found: fx.Node | None = None
+    for holder in gc.get_referrers(*fakes) if fakes else ():
+        if (id(holder) not in own and isinstance(holder, (list, dict, tuple, set))) or hasattr(holder, "cell_contents"):
+            node = _take_out(holder, suspects)
+            found = found or node
+    return found
+
+
+def _suspects(table: TensorTable, graph: fx.Graph) -> list[tuple[Tensor, fx.Node]]:
+    """Fakes with more references than the graph's: a user's, or that of a view in it, which cannot be seen."""
+    recorded = Counter(id(fake) for node in graph.nodes for fake in _tensors(node.meta.get("val")))
+    fakes = [(tensor, node) for tensor, node in table.alive() if isinstance(tensor, FakeTensor)]
+    # One reference more than counted: the pair in the list.
+    return [(t, node) for t, node in fakes if sys.getrefcount(t) > recorded[id(t)] + _COUNTED]
+
+
+def _take_out(holder: Any, suspects: list[tuple[Tensor, fx.Node]]) -> fx.Node | None:
+    nodes = {id(tensor): node for tensor, node in suspects}
+    entries: Any = holder.values() if isinstance(holder, dict) else getattr(holder, "cell_contents", holder)
+    held = [nodes[id(e)] for e in (entries if not isinstance(entries, Tensor) else [entries]) if id(e) in nodes]
+    if isinstance(holder, list):
+        holder[:] = [entry for entry in holder if id(entry) not in nodes]
+    elif isinstance(holder, dict):
+        for key in [k for k, entry in holder.items() if id(entry) in nodes]:
+            del holder[key]
+    return held[0] if held else None
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for entry in value:
+            yield from _tensors(entry)
