@@ -67,9 +67,9 @@ def build(name: str, model: nn.Module, x: Tensor, backend: str) -> Call:
         module = tzwc.compile(model, backend=backend)
     elif name == "const_fold":
         folded = _fold(model, x)
-        module = folded if backend == "eager" else torch.compile(folded, backend=backend)
+        module = folded if backend == "eager" else _compiled(folded, backend)
     else:
-        module = torch.compile(model, backend=backend)
+        module = _compiled(model, backend)
 
     def call(x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -77,6 +77,11 @@ def build(name: str, model: nn.Module, x: Tensor, backend: str) -> Call:
             return result
 
     return call
+
+
+def _compiled(module: nn.Module, backend: str) -> Callable[..., Any]:
+    # Contenders share code objects: without isolation, one would run the graph that was compiled for another.
+    return torch.compile(module, backend=backend, isolate_recompiles=True)
 
 
 @contextmanager
