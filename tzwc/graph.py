@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch._dispatch.python import enable_python_dispatcher
 from torch._guards import detect_fake_mode
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.node import Argument, Target
@@ -243,8 +244,9 @@ def infer(node: fx.Node) -> Any:
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
     assert callable(node.target)
     try:
-        # Shapes are asked for, not derivatives: recording a graph on fake tensors would only cost time.
-        with torch.no_grad(), mode if mode is not None else nullcontext():
+        # Shapes are asked for, not derivatives: recording a graph on fake tensors would only cost time. Without the
+        # Python dispatcher, operators written in C++ (padding, FFT) would fix the symbolic sizes that they ask for.
+        with torch.no_grad(), enable_python_dispatcher(), mode if mode is not None else nullcontext():
             return node.target(*args, **kwargs)
     except Exception as error:
         raise PassError(f"{node.meta.get('tzwc_made_by')}: {node.target} rejects its arguments: {error}") from error

@@ -121,6 +121,20 @@ class Images(nn.Module):
         return full[..., top : top + x.shape[-2], left : left + x.shape[-1]]
 
 
+class FromOneChannel(nn.Module):
+    """A causal correlation of one channel with a kernel for each result, padded before the transforms."""
+
+    def __init__(self, channels: int = 4, size: int = LENGTH) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(channels, 1, size) / size)
+
+    def forward(self, x: Tensor) -> Any:
+        length, taps = x.shape[-1], self.kernel.shape[-1]
+        spectrum = rfft(F.pad(self.kernel, (0, length - 1))).conj()
+        product = rfft(F.pad(x, (taps - 1, 0))).unsqueeze(1) * spectrum.unsqueeze(0)
+        return irfft(product.sum(2), n=length + taps - 1)[..., :length]
+
+
 def _manner(name: str, summary: str, formula: Any, taps: int = TAPS) -> Manner:
     return Manner(f"fft-{name}", summary, seeded(lambda: Convolution(formula, taps)), inputs(4, LENGTH), WHOLE)
 
@@ -136,5 +150,6 @@ MANNERS = (
     _manner("without-length", "calls irfft without n at an odd length, which is wrong and is kept", without_length),
     _manner("two-sided", "adds a causal and an anti-causal kernel before the transform", two_sided),
     _manner("complex", "uses fft and ifft and takes the real part", complex_transform, LENGTH),
+    Manner("fft-one-channel", "pads before rfft, sums one channel", seeded(FromOneChannel), inputs(1, LENGTH), WHOLE),
     Manner("fft-images", "convolves images by rfft2 and crops", seeded(Images), inputs(3, 6, 8), WHOLE),
 )

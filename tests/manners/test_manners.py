@@ -108,6 +108,16 @@ def test_equal_to_eager_when_training_comes_first(name: str) -> None:
     assert not parting(BY_NAME[name], Tzwc, training_first=True)
 
 
+@pytest.mark.parametrize("name", [m.name for m in CATALOGUE if m.name.startswith("fft-")])
+def test_rewritten_convolutions_leave_the_batch_open(name: str) -> None:
+    rival = Tzwc(BY_NAME[name].make())
+    with torch.no_grad():
+        for batch in (3, 5, 7):
+            args, kwargs = BY_NAME[name].arguments(batch)
+            rival(*args, **kwargs)
+    assert len(rival.fast.specialisations) == 1
+
+
 # --- the suite itself ---------------------------------------------------------------------------------------------
 
 
