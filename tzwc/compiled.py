@@ -126,6 +126,8 @@ class CompiledModule(SharedModule):
             with self._lock:
                 self._variants.stale(state, key, violated)
             raise _Unknown(state, key, accumulating) from violated
+        if runner.captured.effects:
+            state.guard.accept_habits()
         self.__dict__["_level"] = _LEVELS[3 if runner.captured.assumptions.entries else 2]
         return result
 

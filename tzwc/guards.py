@@ -85,7 +85,12 @@ class ModuleGuard:
 
     def _record(self) -> None:
         registries = [d for m in self.modules for d in (m.__dict__, m._parameters, m._buffers, m._modules)]
-        self._watch = watch_dicts([*registries, *self._hooks, *self._dicts])
+        watched = [*registries, *self._hooks, *self._dicts]
+        habitual = {container for container, _ in self._exempt}
+        # What every call sets is watched apart, so that it can be recorded again without looking at all the rest.
+        self._set_by_calls = [d for d in watched if id(d) in habitual]
+        self._habits = watch_dicts(self._set_by_calls)
+        self._watch = watch_dicts([d for d in watched if id(d) not in habitual])
         self.training = bytes(map(_training, self.modules))
         entries = (t for m in self.modules for r in (m._parameters, m._buffers) for t in r.values())
         plain = (v for m in self.modules for v in m.__dict__.values() if isinstance(v, torch.Tensor))
@@ -98,7 +103,7 @@ class ModuleGuard:
         try:
             if list(map(self._without_exempt, self._lists)) != self._list_copies:
                 return False
-            if not self._watch.changed():
+            if not self._watch.changed() and not self._habits.changed():
                 return True
             if not self._unchanged():
                 return False
@@ -107,6 +112,12 @@ class ModuleGuard:
         self._record()
         self.generation += 1
         return True
+
+    def accept_habits(self) -> None:
+        """A call has just set the exempt entries, and nothing else."""
+        if self._set_by_calls:
+            self._habits = watch_dicts(self._set_by_calls)
+            self.generation += 1
 
     def _unchanged(self) -> bool:
         return (
