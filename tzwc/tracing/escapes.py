@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor
 
+from tzwc.tracing.recorder import is_metadata
 from tzwc.tracing.tensors import TensorTable
 
 __all__ = ["escaped_fake", "escaped_value"]
@@ -53,13 +54,13 @@ def escaped_fake(table: TensorTable, graph: fx.Graph) -> fx.Node | None:
         suspects = _suspects(table, graph)
     fakes = [tensor for tensor, _ in suspects]
     own = {id(fakes), id(suspects), *map(id, suspects), *map(id, table.containers())}
-    for node in graph.nodes:
-        own |= {id(node.meta), id(node.meta.get("val"))}
+    own |= {id(node.meta.get("val")) for node in graph.nodes}
     found: fx.Node | None = None
     for holder in gc.get_referrers(*fakes) if fakes else ():
-        if (id(holder) not in own and isinstance(holder, (list, dict, tuple, set))) or hasattr(holder, "cell_contents"):
-            node = _take_out(holder, suspects)
-            found = found or node
+        if id(holder) in own or is_metadata(holder):
+            continue
+        if isinstance(holder, (list, dict, tuple, set)) or hasattr(holder, "cell_contents"):
+            found = _take_out(holder, suspects) or found
     return found
 
 

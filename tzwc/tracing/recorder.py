@@ -15,7 +15,7 @@ from tzwc.errors import CaptureError
 from tzwc.tracing.origin import Origins
 from tzwc.tracing.symbols import SymbolNodes
 
-__all__ = ["Recorder", "needs_gradient"]
+__all__ = ["Recorder", "is_metadata", "needs_gradient"]
 
 _REQUIRES_GRAD = "tzwc_requires_grad"
 
@@ -23,6 +23,11 @@ _REQUIRES_GRAD = "tzwc_requires_grad"
 def needs_gradient(node: fx.Node) -> bool:
     """Whether the tensor that ``node`` computes would require gradients."""
     return bool(node.meta.get(_REQUIRES_GRAD))
+
+
+def is_metadata(value: object) -> bool:
+    """Whether ``value`` is the metadata of a node, in the graph or taken out of it."""
+    return isinstance(value, dict) and _REQUIRES_GRAD in value
 
 
 class Recorder:
