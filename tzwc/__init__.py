@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tzwc import inspection, models, ops, passes
     from tzwc.accumulate import AccumulationError
+    from tzwc.assumptions import Assumption
     from tzwc.api import compile
     from tzwc.compiled import CompiledModule
     from tzwc.double_backward import SecondDerivativeError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccumulationError",
+    "Assumption",
     "Capture",
     "CaptureError",
     "CompiledModule",
@@ -40,6 +42,7 @@ __all__ = [
 
 _HOMES = {
     "AccumulationError": "tzwc.accumulate",
+    "Assumption": "tzwc.assumptions",
     "Capture": "tzwc.graph_capture",
     "CaptureError": "tzwc.errors",
     "CompiledModule": "tzwc.compiled",

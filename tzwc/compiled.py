@@ -229,7 +229,8 @@ class CompiledModule(SharedModule):
         infos = specialisation_infos(self.specialisations)
         name = type(self.original).__name__
         notes = () if infos else ("Call the module once: it is captured by its first call.",)
-        return Report(name, infos, tuple(self.remarks), notes, versions())
+        remarks = (*self.remarks, *(remark for part in self._parts for remark in part.remarks))
+        return Report(name, infos, remarks, notes, versions(), self._level if infos or remarks else "")
 
     def dump(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Write the graph after every pass as Python, JSON and DOT, and the report, and return the paths written.

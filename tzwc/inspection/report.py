@@ -31,6 +31,7 @@ class Report:
         remarks: what concerns the model as a whole.
         notes: what the user could do to gain more, whatever the specialisation.
         versions: versions and machine facts that the results depend on, by name.
+        level: how the newest call ran, from ``"whole graph"`` to ``"untouched"``; empty when there was none.
     """
 
     model: str
@@ -38,10 +39,13 @@ class Report:
     remarks: tuple[Remark, ...] = ()
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    level: str = ""
 
     def blocks(self) -> list[Block]:
         """The report as blocks of :mod:`tzwc.inspection.layout`."""
-        blocks = report_blocks(self.model, len(self.specialisations), self.remarks, self.notes, self.versions)
+        blocks = report_blocks(
+            self.model, len(self.specialisations), self.remarks, self.notes, self.versions, self.level
+        )
         for info in self.specialisations:
             blocks += specialisation_blocks(info)
         return blocks

@@ -27,13 +27,19 @@ def operations(stage: Stage) -> int:
 
 
 def report_blocks(
-    model: str, specialisations: int, remarks: Sequence[Remark], notes: Sequence[str], versions: Mapping[str, str]
+    model: str,
+    specialisations: int,
+    remarks: Sequence[Remark],
+    notes: Sequence[str],
+    versions: Mapping[str, str],
+    level: str = "",
 ) -> list[Block]:
     """What concerns the model as a whole."""
     blocks: list[Block] = [Heading(f"tzwc report: {model}", 1)]
     compiled = count(specialisations, "specialisation") if specialisations else "nothing compiled yet: call it once"
     setting = "".join(f", {name} {version}" for name, version in versions.items())
-    blocks.append(Paragraph(f"{compiled}{setting}"))
+    runs = f"the last call ran as: {level}; " if level else ""
+    blocks.append(Paragraph(f"{runs}{compiled}{setting}"))
     blocks += _remark_blocks(remarks, 2)
     return blocks + _note_blocks(notes, 2)
 
