@@ -14,12 +14,12 @@ from torch.utils import _pytree as pytree
 
 from tzwc.accumulate import outside_checkpoints
 from tzwc.call_key import CallKey, family_of
+from tzwc.comparison import disagreement
 from tzwc.errors import CaptureError, TzwcError
 from tzwc.graph_capture import Capture, UnsettledError, capture
 from tzwc.guards import ModuleGuard
 from tzwc.options import CompileOptions
 from tzwc.specialisation import AssumptionViolated, Specialisation
-from tzwc.verify import disagreement
 
 __all__ = ["Declined", "RunOnce", "State", "Variants"]
 
