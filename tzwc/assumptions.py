@@ -8,8 +8,8 @@ follow from, only when a tensor that they follow from has changed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -34,6 +34,7 @@ class Assumption:
         slots: names of the placeholders that it follows from.
         location: where it was read.
         line: the same, as ``file:line: code``.
+        of: what the program made of the number; it is this that is expected.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Assumption:
     slots: frozenset[str]
     location: Location
     line: str
+    of: Callable[[float], Any] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         shown = list(self.expected.shape) if isinstance(self.expected, Tensor) else self.expected
@@ -48,6 +50,11 @@ class Assumption:
 
     def holds_for(self, found: Any) -> bool:
         """Whether ``found``, computed again, is what was read."""
+        if self.of is not None:
+            try:
+                found = self.of(found)
+            except (ArithmeticError, ValueError):
+                return False
         if self.kind == "shape":
             return bool(tuple(found.shape) == self.expected)
         if self.kind == "integer":
@@ -85,7 +92,7 @@ class Assumptions:
         self.slots = tuple(n.name for n in self._graph.nodes if n.op == "placeholder")
         self._targets = [copies[read.node] for read in reads]
         self.entries = tuple(
-            Assumption(r.kind, r.expected, _placeholders(r.node, needed), location(r.node), r.line) for r in reads
+            Assumption(r.kind, r.expected, _placeholders(r.node, needed), location(r.node), r.line, r.of) for r in reads
         )
 
     def violated(self, tensors: Mapping[str, Tensor]) -> Assumption | None:

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from tzwc.fidelity import Change
 from tzwc.graph import hint
-from tzwc.tracing import Counter
+from tzwc.tracing import Counter, as_plain
 
 __all__ = ["Counted", "Effect", "Unrepeatable", "effects_of", "replay"]
 
@@ -117,7 +117,7 @@ def _effect(change: Change, key: Any, add_result: Callable[[Any], int]) -> Effec
     after = change.after[key]
     if type(after) is Counter:
         return Effect(path, change.container, key, (), pytree.tree_structure(()), True, True, after.increment)
-    leaves, spec = pytree.tree_flatten(after)
+    leaves, spec = pytree.tree_flatten(pytree.tree_map(as_plain, after))
     described: list[Any] = []
     for leaf in leaves:
         if isinstance(leaf, torch.nn.Parameter) or not isinstance(leaf, (Tensor, torch.SymInt, *_CONSTANTS)):

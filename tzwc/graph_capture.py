@@ -30,7 +30,7 @@ from tzwc.graph import alias_groups, fake_mode_of, is_mutating, location, may_al
 from tzwc.results import flatten_result
 from tzwc.shapes import fits
 from tzwc.slots import Slot, SlotTable, placeholder_name
-from tzwc.tracing import Counter, Interception, Origins, Tracer, escaped_fake, escaped_value
+from tzwc.tracing import Counter, Interception, Origins, Tracer, as_plain, escaped_fake, escaped_value
 
 __all__ = ["Capture", "Slot", "UnsettledError", "capture"]
 
@@ -96,14 +96,23 @@ def capture(
         raise CaptureError(f"the arguments do not fit {type(module).__name__}.forward: {error}") from error
     refuse_unfaithful(module)
     with _capturing:
-        try:
-            tracing = _Tracing(module, dynamic)
-            captured = tracing.run(tuple(args), kwargs)
-        except Counted as found:
-            tracing = _Tracing(module, dynamic, found.entries)
-            captured = tracing.run(tuple(args), kwargs)
-        tracing.refuse_escapes(captured)
-        return captured
+        counters: Sequence[tuple[str, Any, Any]] = ()
+        numbers = True
+        while True:
+            tracing = _Tracing(module, dynamic, counters, numbers=numbers)
+            try:
+                captured = tracing.run(tuple(args), kwargs)
+            except Counted as found:
+                if counters:
+                    raise
+                counters = found.entries
+            except Exception:
+                if not numbers or not tracing.numbers:
+                    raise
+                numbers = False  # what it does with a float may want a real one
+            else:
+                tracing.refuse_escapes(captured)
+                return captured
 
 
 class _Tracing:
@@ -113,10 +122,14 @@ class _Tracing:
         module: is traced.
         dynamic: leave the batch size open.
         counters: dotted name, container and key of integers that must not be looked at.
+        numbers: assume what the program makes of a float, instead of the float.
     """
 
-    def __init__(self, module: nn.Module, dynamic: bool, counters: Sequence[tuple[str, Any, Any]] = ()) -> None:
+    def __init__(
+        self, module: nn.Module, dynamic: bool, counters: Sequence[tuple[str, Any, Any]], *, numbers: bool
+    ) -> None:
         self._counters = counters
+        self._numbers = numbers
         self._module = module
         self._dynamic = dynamic
         self._mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
@@ -127,7 +140,7 @@ class _Tracing:
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Capture:
         fake_args, fake_kwargs = self._fakes(args, kwargs)
         state = PythonState(self._module, (fake_args, fake_kwargs))
-        interception = Interception(self._tracer)
+        interception = Interception(self._tracer, numbers=self._numbers)
         try:
             for path, container, key in self._counters:
                 container[key] = Counter(path, self._tracer.origins.line)
@@ -223,7 +236,13 @@ class _Tracing:
             unsettled,
         )
 
+    @property
+    def numbers(self) -> bool:
+        """Whether the program got a stand-in for a float."""
+        return self._tracer.numbers
+
     def _output(self, leaf: Any) -> Any:
+        leaf = as_plain(leaf)
         if isinstance(leaf, Tensor):
             node = self._tracer.tensors.node_of(leaf)
             if self._tracer.tensors.requires_grad(leaf) and not torch.is_grad_enabled():

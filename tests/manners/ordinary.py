@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from tests.manners.manner import WHOLE, Manner, inputs, seeded
 
@@ -200,6 +201,20 @@ class FilledByIndex(nn.Module):
         return out
 
 
+class MarkedRegions(nn.Module):
+    """Names its parts for the profiler."""
+
+    def __init__(self, channels: int = 3, taps: int = 5) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(channels, 1, taps) / taps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with record_function("kernel"):
+            kernel = self.kernel / self.kernel.norm()
+        with record_function("convolution"):
+            return F.conv1d(x, kernel, padding="same", groups=x.shape[1])
+
+
 MANNERS = (
     Manner(
         "grid-each-call",
@@ -234,5 +249,6 @@ MANNERS = (
     Manner("encoder-layer", "uses nn.TransformerEncoderLayer", seeded(Encoder), inputs(4, 8), WHOLE),
     Manner("lstm", "uses nn.LSTM", seeded(Recurrent), inputs(5, 4), WHOLE),
     Manner("recurrence", "loops over time with a GRUCell", seeded(Recurrence), inputs(4, 4), WHOLE),
+    Manner("marked-regions", "marks regions with record_function", seeded(MarkedRegions), inputs(3, 8), WHOLE),
     Manner("filled-by-index", "fills a tensor of zeros by indices", seeded(FilledByIndex), inputs(4), WHOLE),
 )

@@ -151,6 +151,21 @@ class Temperature(nn.Module):
         return torch.softmax(self.fc(x) / temperature, dim=-1)
 
 
+class Threshold(nn.Module):
+    """Leaves out the outer taps while a learned width, read as a Python float, is small enough."""
+
+    def __init__(self, channels: int = 3, taps: int = 7) -> None:
+        super().__init__()
+        self.taps = nn.Parameter(torch.randn(channels, 1, taps) / taps)
+        self.width = nn.Parameter(torch.tensor(0.43))
+
+    def forward(self, x: Tensor) -> Tensor:
+        width = self.width.item()
+        margin = 0 if abs(width) >= 1.0 else self.taps.shape[-1] // 2 - int(width / 0.2)
+        kernel = self.taps[..., margin : self.taps.shape[-1] - margin] / self.width
+        return F.conv1d(x, kernel, padding="same", groups=x.shape[1])
+
+
 class SkippedBranch(nn.Module):
     """Leaves out a branch while its gate is closed."""
 
@@ -201,6 +216,11 @@ def _weight_only(model: Any) -> None:
 def _hotter(model: Any) -> None:
     with torch.no_grad():
         model.log_temperature.add_(0.5)
+
+
+def _far_wider(model: Any) -> None:
+    with torch.no_grad():
+        model.width.mul_(2)
 
 
 def _open(model: Any) -> None:
@@ -265,6 +285,14 @@ MANNERS = (
         ASSUMING,
         keep=_weight_only,
         change=_hotter,
+    ),
+    Manner(
+        "float-item-compared",
+        "reads a learned width with .item(), compares it and counts steps in it",
+        seeded(Threshold),
+        inputs(3, 9),
+        ASSUMING,
+        change=_far_wider,
     ),
     Manner(
         "branch-on-parameter",

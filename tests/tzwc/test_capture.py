@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 import tzwc
 from tests.tzwc.programs import HyperConv, WithBuffers, example
@@ -72,6 +75,52 @@ def test_buffers_dictionaries_and_constants() -> None:
     assert found["width"] == 8
     for a, b in zip(statistics, model.buffers(), strict=True):
         assert torch.equal(a, b)
+
+
+class _Reads(nn.Module):
+    """Does something with a float that a parameter holds."""
+
+    use: Callable[[Tensor, Any], Any]
+
+    def __init__(self, use: Callable[[Tensor, Any], Any]) -> None:
+        super().__init__()
+        self.use = use
+        self.width = nn.Parameter(torch.tensor(0.4, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.use(x, self.width.item())
+
+
+@pytest.mark.parametrize(
+    ("use", "kept", "changed"),
+    [
+        (lambda x, width: x * 2 if width < 1 else x, 0.9, 1.1),
+        (lambda x, width: x * 2 if abs(-width) <= 1 else x, 0.9, -1.1),
+        (lambda x, width: x * 2 if width - 0.4 else x, 0.4, 0.5),
+        (lambda x, width: x[..., : int(10 * width)], 0.45, 0.51),
+        (lambda x, width: x[..., : math.floor(width / 0.1)], 0.45, 0.51),
+        (lambda x, width: x[..., : round(1 / width)], 0.41, 0.3),
+        (lambda x, width: (x, f"{width:.1f}"), 0.41, 0.3),
+        (lambda x, width: x * {0.4: 2}.get(width, 3), 0.4, 0.41),
+        (lambda x, width: x * max(width, 0.1), 0.4, 0.41),
+        (lambda x, width: x.clone().mul_(width) + width**x, 0.4, 0.41),
+        (lambda x, width: x * math.sqrt(width), 0.4, 0.41),
+        (lambda x, width: x * torch.tensor([width, 1.0]).sum(), 0.4, 0.41),
+        (lambda x, width: x * (width * x.shape[0]), 0.4, 0.41),
+        (lambda x, width: (x, [width, isinstance(width, float)]), 0.4, 0.41),
+    ],
+)
+def test_only_what_is_made_of_a_float_is_assumed(
+    use: Callable[[Tensor, Any], Any], kept: float, changed: float
+) -> None:
+    model = _Reads(use)
+    captured = tzwc.capture(model, (example(),))
+    for found, expected in zip(run(captured, example()), pytree.tree_leaves(model(example())), strict=True):
+        assert torch.equal(found, expected) if isinstance(found, Tensor) else found == expected
+    (name,) = captured.assumptions.slots
+    for width, holds in ((kept, True), (changed, False)):
+        violated = captured.assumptions.violated({name: torch.tensor(width, dtype=torch.float64)})
+        assert (violated is None) == holds
 
 
 class _Appends(nn.Module):

@@ -5,8 +5,19 @@ from __future__ import annotations
 from tzwc.tracing.counter import Counter
 from tzwc.tracing.escapes import escaped_fake, escaped_value
 from tzwc.tracing.interception import Interception
+from tzwc.tracing.number import as_plain
 from tzwc.tracing.origin import Origins
 from tzwc.tracing.tensors import requires_grad_of
 from tzwc.tracing.tracer import Read, Tracer
 
-__all__ = ["Counter", "Interception", "Origins", "Read", "Tracer", "escaped_fake", "escaped_value", "requires_grad_of"]
+__all__ = [
+    "Counter",
+    "Interception",
+    "Origins",
+    "Read",
+    "Tracer",
+    "as_plain",
+    "escaped_fake",
+    "escaped_value",
+    "requires_grad_of",
+]

@@ -34,7 +34,8 @@ class Interception:
         moved: lines that gave a tensor other data, ``p.data = x``: once done, the program is another one.
     """
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer, *, numbers: bool = True) -> None:
+        self._numbers = numbers
         self.printed: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.moved: list[str] = []
         self._undo: list[tuple[Tensor, Tensor]] = []
@@ -49,6 +50,7 @@ class Interception:
             for name in ("tolist", "numpy", "__array__", "__repr__", "__str__", "__reduce_ex__"):
                 stack.enter_context(self._patched(Tensor, name, self._reading(name)))
             stack.enter_context(self._patched(Tensor, "__int__", self._integer))
+            stack.enter_context(self._patched(Tensor, "item", self._item))
             for name in ("register_hook", "retain_grad", "register_post_accumulate_grad_hook"):
                 stack.enter_context(self._patched(Tensor, name, self._needing_history(name)))
             for owner, name in ((Tensor, "backward"), (torch.autograd, "grad"), (torch.autograd, "backward")):
@@ -152,6 +154,13 @@ class Interception:
             value: int = original(tensor)
             self._tracer.read(self._tracer.tensors.node_of(tensor), "integer", value)
         return value
+
+    def _item(self, original: Any, tensor: Tensor) -> Any:
+        if not self._numbers or not tensor.is_floating_point() or self._tracer.tensors.is_dynamic(tensor):
+            return original(tensor)
+        if tensor.numel() != 1 or torch._C._len_torch_dispatch_stack() == 0:
+            return original(tensor)
+        return self._tracer.number(tensor)
 
     def _set_data(self, tensor: Tensor, value: Tensor) -> None:
         if self._tracer.tensors.is_dynamic(tensor) or self._tracer.tensors.is_dynamic(value):

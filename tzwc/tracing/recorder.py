@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 
 from tzwc.errors import CaptureError
+from tzwc.tracing.number import as_plain
 from tzwc.tracing.origin import Origins
 from tzwc.tracing.symbols import SymbolNodes
 
@@ -103,7 +104,7 @@ class Recorder:
             return self.symbols.node_for(leaf)
         if isinstance(leaf, torch.Generator):
             raise CaptureError("forward draws random numbers from a generator of its own")
-        return leaf
+        return as_plain(leaf)
 
     def arguments(self, values: Any, node_of: Callable[[Tensor], fx.Node]) -> Any:
         """:meth:`argument` for every leaf."""

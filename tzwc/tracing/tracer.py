@@ -30,6 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from tzwc.errors import CaptureError
 from tzwc.graph import written_values
+from tzwc.tracing.number import Number
 from tzwc.tracing.origin import Origins
 from tzwc.tracing.recorder import Recorder, needs_gradient
 from tzwc.tracing.tensors import TensorTable
@@ -45,6 +46,7 @@ _SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _DATA_DEPENDENT = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
 # Their results never require gradients, whatever their arguments do.
 _CUTS_GRADIENT = {"aten::detach", "aten::detach_", "aten::zeros_like", "aten::ones_like", "aten::empty_like"}
+_NOT_COMPUTING = {"prim", "profiler"}  # ``with record_function("…")`` marks a region for whoever measures the program
 _NUMBERS = {"NumberType", "BoolType", "IntType", "FloatType", "ComplexType"}
 
 ReadKind = Literal["value", "integer", "shape"]
@@ -60,12 +62,14 @@ class Read:
             shape depends on values.
         expected: what was read: a number, a tensor, or sizes.
         line: the user's line, as ``file:line: code``.
+        of: what the program made of the number; it is this that is expected.
     """
 
     node: fx.Node
     kind: ReadKind
     expected: Any
     line: str
+    of: Callable[[float], Any] | None = None
 
 
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -81,6 +85,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors: what is known of every tensor.
         memory: behind every real tensor.
         reads: what the program took out of static tensors.
+        numbers: whether the program got a :class:`Number` for a float.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.memory = self.tensors.memory
         self.origins = origins
         self.reads: list[Read] = []
+        self.numbers = False
         self._fake_mode = fake_mode
         self._read_already: set[tuple[Any, ...]] = set()
 
@@ -101,12 +107,26 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._read_already.add((node, kind))
             self.reads.append(Read(node, kind, expected, self.origins.line()))
 
+    def number(self, tensor: Tensor) -> Number:
+        """The float that a static tensor holds; what the program makes of it becomes an assumption."""
+        with _disable_current_modes():
+            node = self._call(aten._local_scalar_dense.default, (tensor,), {}, [tensor])
+            value = float(aten._local_scalar_dense.default(tensor))
+        node.meta["val"] = value
+        self.numbers = True
+        line = self.origins.line()
+
+        def note(of: Callable[[float], Any]) -> None:
+            self.reads.append(Read(node, "value", of(value), line, of))
+
+        return Number(value, note)
+
     # --- operators --------------------------------------------------------------------------------------------------
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         kwargs = kwargs or {}
-        if func.namespace == "prim":
+        if func.namespace in _NOT_COMPUTING:
             return func(*args, **kwargs)
         if func in _DROPOUTS and (args[2] is False or args[1] == 0):
             return args[0]  # it would draw nothing
