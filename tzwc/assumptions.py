@@ -90,7 +90,9 @@ class Assumptions:
         groups = alias_groups(graph)
         self._copied = {n.name for n in needed if n.op == "placeholder" and groups[n] in {groups[w] for w in written}}
         self.slots = tuple(n.name for n in self._graph.nodes if n.op == "placeholder")
-        self._targets = [copies[read.node] for read in reads]
+        self._about: dict[fx.Node, list[int]] = {}
+        for index, read in enumerate(reads):
+            self._about.setdefault(copies[read.node], []).append(index)
         self.entries = tuple(
             Assumption(r.kind, r.expected, _placeholders(r.node, needed), location(r.node), r.line, r.of) for r in reads
         )
@@ -98,6 +100,7 @@ class Assumptions:
     def violated(self, tensors: Mapping[str, Tensor]) -> Assumption | None:
         """The first assumption that does not hold for these slots, by placeholder name."""
         results: dict[fx.Node, Any] = {}
+        unconfirmed = dict.fromkeys(range(len(self.entries)))
         with torch.inference_mode(False), torch.no_grad():
             for node in self._graph.nodes:
                 if node.op == "placeholder":
@@ -105,10 +108,15 @@ class Assumptions:
                     results[node] = tensor.clone() if node.name in self._copied else tensor
                 else:
                     args, kwargs = fx.node.map_arg((node.args, node.kwargs), results.__getitem__)
-                    results[node] = node.target(*args, **kwargs)
-        for entry, target in zip(self.entries, self._targets, strict=True):
-            if not entry.holds_for(results[target]):
-                return entry
+                    try:
+                        results[node] = node.target(*args, **kwargs)
+                    except Exception:  # the program would not come here: something that it reads on the way has changed
+                        return self.entries[next(iter(unconfirmed))]
+                # At once: what follows may only make sense while the assumption holds.
+                for index in self._about.get(node, ()):
+                    if not self.entries[index].holds_for(results[node]):
+                        return self.entries[index]
+                    del unconfirmed[index]
         return None
 
 

@@ -166,6 +166,25 @@ class Threshold(nn.Module):
         return F.conv1d(x, kernel, padding="same", groups=x.shape[1])
 
 
+class FirstTap(nn.Module):
+    """Looks for the first position that a learned width leaves, if there is one."""
+
+    axis: Tensor
+
+    def __init__(self, channels: int = 3, taps: int = 7) -> None:
+        super().__init__()
+        self.taps = nn.Parameter(torch.randn(channels, 1, taps) / taps)
+        self.width = nn.Parameter(torch.tensor(0.45))
+        self.register_buffer("axis", positions(taps))
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.taps * self.width
+        if self.width.item() < 1.0:
+            first = torch.nonzero(self.axis > self.width)[0]
+            kernel = kernel[..., first:]
+        return F.conv1d(x, kernel, padding="same", groups=x.shape[1])
+
+
 class SkippedBranch(nn.Module):
     """Leaves out a branch while its gate is closed."""
 
@@ -221,6 +240,11 @@ def _hotter(model: Any) -> None:
 def _far_wider(model: Any) -> None:
     with torch.no_grad():
         model.width.mul_(2)
+
+
+def _beyond(model: Any) -> None:
+    with torch.no_grad():
+        model.width.fill_(1.5)
 
 
 def _open(model: Any) -> None:
@@ -293,6 +317,14 @@ MANNERS = (
         inputs(3, 9),
         ASSUMING,
         change=_far_wider,
+    ),
+    Manner(
+        "position-that-may-be-missing",
+        "takes nonzero()[0], but only while a learned width is small enough for it to exist",
+        seeded(FirstTap),
+        inputs(3, 9),
+        ASSUMING,
+        change=_beyond,
     ),
     Manner(
         "branch-on-parameter",
