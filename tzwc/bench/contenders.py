@@ -81,7 +81,9 @@ def build(name: str, model: nn.Module, x: Tensor, backend: str) -> Call:
 
 def _compiled(module: nn.Module, backend: str) -> Callable[..., Any]:
     # Contenders share code objects: without isolation, one would run the graph that was compiled for another.
-    return torch.compile(module, backend=backend, isolate_recompiles=True)
+    options: dict[str, Any] = {"backend": backend, "isolate_recompiles": True}
+    compiled: Callable[..., Any] = torch.compile(module, **options)
+    return compiled
 
 
 @contextmanager
