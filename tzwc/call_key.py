@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from tzwc.guards import ModuleGuard
 
-__all__ = ["CallKey", "call_key", "family_of"]
+__all__ = ["CallKey", "ambient", "call_key", "family_of"]
 
 CallKey = tuple[Any, ...]
 
@@ -28,6 +28,7 @@ def call_key(guard: ModuleGuard, leaves: list[Any], spec: pytree.TreeSpec, accum
     """
     grad = torch.is_grad_enabled()
     described: list[Any] = []
+    tensors: list[int] = []
     for leaf in leaves:
         if isinstance(leaf, torch.Tensor):
             facts = (
@@ -39,13 +40,16 @@ def call_key(guard: ModuleGuard, leaves: list[Any], spec: pytree.TreeSpec, accum
                 leaf.is_conj(),
                 leaf.is_neg(),
             )
-            described.append((leaf.shape, *facts, leaf.layout is not torch.strided or leaf.is_contiguous()))
+            described.append((leaf.shape, *facts, _arrangement(leaf)))
+            tensors.append(id(leaf))
         elif isinstance(leaf, _CONSTANTS):
             described.append((type(leaf), repr(leaf)))  # repr tells 0.0 from -0.0, and a NaN equals itself
         else:
             return None
     needs_gradients = bytes(map(_requires_grad, guard.parameters)) if grad else b""
-    return (_ambient(), guard.training, needs_gradients, accumulating, spec, tuple(described))
+    # A program may ask whether two arguments are the same tensor.
+    given_twice = () if len(set(tensors)) == len(tensors) else tuple(map(tensors.index, tensors))
+    return (ambient(), guard.training, needs_gradients, accumulating, spec, given_twice, tuple(described))
 
 
 def family_of(key: CallKey) -> CallKey:
@@ -53,7 +57,21 @@ def family_of(key: CallKey) -> CallKey:
     return (*key[:-1], tuple(_without_shape(leaf) for leaf in key[-1]))
 
 
-def _ambient() -> tuple[Any, ...]:
+def _arrangement(tensor: torch.Tensor) -> Any:
+    """How the elements lie in memory: a view, or a question for the memory format, depends on it."""
+    if tensor.layout is not torch.strided or tensor.is_contiguous():
+        return True
+    strides = tensor.stride()
+    order = sorted(range(tensor.ndim), key=strides.__getitem__)
+    expected = 1
+    for dimension in order:
+        if strides[dimension] != expected:
+            return strides
+        expected *= tensor.shape[dimension]
+    return "dense", *order  # the strides follow from the shape, so that the batch size may differ
+
+
+def ambient() -> tuple[Any, ...]:
     """Everything outside of module and arguments that decides what an operator computes."""
     return (
         torch.is_grad_enabled(),

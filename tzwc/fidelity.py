@@ -132,6 +132,11 @@ class PythonState:
             if not _same(container, before)
         ]
 
+    def owns(self, value: Any) -> bool:
+        """Whether a container of the module or of the arguments is in ``value``."""
+        mine = {id(container) for container in [*(c for _, c, *_ in self._kept), *(c for c, _ in self._arguments)]}
+        return any(id(container) in mine for container in containers([value]))
+
     def restore(self) -> None:
         """Put everything back as it was."""
         for container, before in [*((c, b) for _, c, b, _ in self._kept), *self._arguments]:

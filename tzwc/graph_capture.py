@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 from torch.utils import _pytree as pytree
 
 from tzwc.assumptions import Assumptions
+from tzwc.call_key import ambient
 from tzwc.effects import Counted, Effect, Unrepeatable, effects_of
 from tzwc.errors import CaptureError
 from tzwc.fidelity import PythonState, refuse_unfaithful, same_randomness
@@ -143,7 +145,7 @@ class _Tracing:
         interception = Interception(self._tracer, numbers=self._numbers)
         try:
             for path, container, key in self._counters:
-                container[key] = Counter(path, self._tracer.origins.line)
+                container[key] = Counter(path, self._tracer.refuse)
             with same_randomness(), interception.active():
                 result = self._call(fake_args, fake_kwargs)
             return self._finish(result, state, interception)
@@ -175,14 +177,24 @@ class _Tracing:
             stack.enter_context(enable_python_dispatcher())
             stack.enter_context(torch._C._AutoDispatchBelowAutograd())
             stack.enter_context(self._tracer)
-            return self._module(*args, **kwargs)
+            around = ambient()
+            try:
+                result = self._module(*args, **kwargs)
+            except BaseException as error:
+                _clear_frames(error)
+                raise
+            if ambient() != around:
+                raise CaptureError("forward switches gradients, autocasting or defaults of PyTorch for its caller")
+            return result
 
     def _fakes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         leaves, spec = pytree.tree_flatten_with_path((args, kwargs))
         parameters = list(inspect.signature(self._module.forward).parameters)
         fakes: list[Any] = []
+        first: dict[int, Tensor] = {}
         for path, leaf in leaves:
-            fakes.append(self._fake(_name(path, parameters), leaf) if isinstance(leaf, Tensor) else leaf)
+            fake = self._fake(_name(path, parameters), leaf) if isinstance(leaf, Tensor) else leaf
+            fakes.append(first.setdefault(id(leaf), fake) if isinstance(leaf, Tensor) else leaf)
         result: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_unflatten(fakes, spec)
         return result
 
@@ -201,6 +213,12 @@ class _Tracing:
     # --- from what was recorded to a capture ------------------------------------------------------------------------
 
     def _finish(self, result: Any, state: PythonState, interception: Interception) -> Capture:
+        if self._tracer.refusal:
+            raise CaptureError(self._tracer.refusal)  # the program has caught it and gone another way
+        if interception.changed_unseen():
+            raise CaptureError("forward changes a tensor that it has given to NumPy or to another library")
+        if state.owns(result):
+            raise CaptureError("forward returns a list or a dictionary of its own, which is to be that very object")
         leaves, out_spec = flatten_result(result)
         outputs = [self._output(leaf) for leaf in leaves]
 
@@ -264,6 +282,13 @@ class _Tracing:
             raise UnsettledError(f"forward changes what it depends on: {violated}")
         fickle = [effect.path for effect in effects if not effect.settled]
         return f"forward sets {fickle[0]!r} to a value of another kind" if fickle else ""
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Let go of the guards in the frames of tracebacks: each restores what was so when it was made, if only later."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _name(path: Sequence[Any], parameters: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch.utils import _pytree as pytree
 
 __all__ = ["flatten_result", "unflatten_result"]
@@ -48,17 +49,28 @@ def _kinds(spec: pytree.TreeSpec) -> set[Any]:
 
 def _to_records(value: Any) -> Any:
     def convert(leaf: Any) -> Any:
-        if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
+        if isinstance(leaf, torch.Size):
+            return _Record(torch.Size, list(leaf))
+        if _is_record(leaf):
             return _Record(type(leaf), [_to_records(getattr(leaf, f.name)) for f in dataclasses.fields(leaf)])
         return leaf
 
-    return pytree.tree_map(convert, value)
+    return pytree.tree_map(convert, value, is_leaf=lambda leaf: isinstance(leaf, torch.Size))
+
+
+def _is_record(leaf: Any) -> bool:
+    """Whether ``leaf`` is a dataclass instance that consists of its fields and nothing else."""
+    if not dataclasses.is_dataclass(leaf) or isinstance(leaf, (type, dict, list, tuple, set)):
+        return False
+    return vars(leaf).keys() == {f.name for f in dataclasses.fields(leaf)} if hasattr(leaf, "__dict__") else True
 
 
 def _from_records(value: Any) -> Any:
     def convert(leaf: Any) -> Any:
         if not isinstance(leaf, _Record):
             return leaf
+        if leaf.kind is torch.Size:
+            return torch.Size(leaf.fields)
         instance: Any = object.__new__(leaf.kind)
         for field, content in zip(dataclasses.fields(leaf.kind), leaf.fields, strict=True):
             object.__setattr__(instance, field.name, _from_records(content))

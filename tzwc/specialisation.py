@@ -8,13 +8,12 @@ from operator import itemgetter
 from typing import Any
 
 import torch
-from torch import fx
 
 from tzwc.assumptions import Assumption, AssumptionGuard
 from tzwc.cache import StaticCache
 from tzwc.double_backward import twice_differentiable
 from tzwc.effects import replay
-from tzwc.graph import alias_groups, fake_mode_of, is_mutating
+from tzwc.graph import fake_mode_of, is_mutating
 from tzwc.graph_capture import Capture
 from tzwc.lowering import Lowered, lower
 from tzwc.options import CompileOptions
@@ -99,7 +98,6 @@ class Specialisation:
         self._pick_residual = _picker([position[name] for name in self.split.slots])
         self.cache = StaticCache(self.split.program, [self._slots[i].name for i in read], options.check)
         self._writes = any(map(is_mutating, self.split.residual.graph.nodes))
-        self._returns_inputs = _returns_inputs(self.split.residual.graph, captured.inputs)
         self._static_code: dict[tuple[Any, ...], Lowered] = {}
         self._dynamic_code: Lowered | None = None
         self._proven: set[int] = set()  # identities of code that has run without an error
@@ -208,21 +206,10 @@ class Specialisation:
             self._static_code[key] = code
             return code
         if self._dynamic_code is None:
-            self._dynamic_code = self._contiguous(self._lower(arguments, symbolic=True))
+            self._dynamic_code = self._lower(arguments, symbolic=True)
         return self._dynamic_code
 
-    def _contiguous(self, code: Lowered) -> Lowered:
-        count = len(self.captured.inputs)
-
-        def run(*arguments: torch.Tensor) -> Sequence[Any]:
-            split_at = len(arguments) - count
-            return code(*arguments[:split_at], *(t.contiguous() for t in arguments[split_at:]))
-
-        return run
-
     def _symbolic(self) -> bool:
-        if self._returns_inputs:
-            return False  # code for all sizes gets contiguous copies of its inputs, and would return views of these
         placeholders = [n for n in self.split.residual.graph.nodes if n.op == "placeholder"]
         return any(is_symbolic(size) for n in placeholders for size in n.meta["val"].shape)
 
@@ -254,11 +241,3 @@ def _picker(positions: Sequence[int]) -> Callable[[Sequence[torch.Tensor]], tupl
     if len(positions) > 1:
         return itemgetter(*positions)
     return lambda tensors: tuple(tensors[i] for i in positions)
-
-
-def _returns_inputs(graph: fx.Graph, inputs: Sequence[str]) -> bool:
-    """Whether a result may share memory with an argument."""
-    groups = alias_groups(graph)
-    arguments = {groups[n] for n in graph.nodes if n.op == "placeholder" and n.name in inputs}
-    output = next(n for n in reversed(graph.nodes) if n.op == "output")
-    return any(groups[result] in arguments for result in output.all_input_nodes)

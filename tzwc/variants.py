@@ -166,7 +166,7 @@ class Variants:
         # Leaving inference mode keeps inference tensors out of the graph; gradients stay off as they are.
         grad = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.set_grad_enabled(grad), outside_checkpoints():
-            arguments = pytree.tree_map(_ordinary, (args, kwargs))
+            arguments = _ordinary((args, kwargs))
             start = time.perf_counter()
             captured = self._capture(*arguments)
             self._check(captured, *arguments)
@@ -200,13 +200,18 @@ class Variants:
                 raise CaptureError(f"the captured graph disagrees with the module: {problem}")
 
 
-def _ordinary(leaf: Any) -> Any:
-    """A tensor object of its own with the same contents and strides.
+def _ordinary(arguments: Any) -> Any:
+    """``arguments`` with tensor objects of their own, with the same contents and strides.
 
-    One tensor given twice, or a parameter given as an argument, would be one input of the graph. Inference tensors
-    cannot be part of a graph at all and are copied.
+    A parameter given as an argument would be no input of the graph. Inference tensors cannot be part of a graph at all
+    and are copied. One tensor given twice stays one, since the program may ask.
     """
-    if not isinstance(leaf, torch.Tensor):
-        return leaf
-    own = leaf.clone() if leaf.is_inference() else leaf.detach()
-    return own.requires_grad_(leaf.requires_grad)
+    made: dict[int, torch.Tensor] = {}
+
+    def ordinary(leaf: torch.Tensor) -> torch.Tensor:
+        if id(leaf) not in made:
+            own = leaf.clone() if leaf.is_inference() else leaf.detach()
+            made[id(leaf)] = own.requires_grad_(leaf.requires_grad)
+        return made[id(leaf)]
+
+    return pytree.tree_map_only(torch.Tensor, ordinary, arguments)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from tzwc.errors import CaptureError
-
 __all__ = ["Counter"]
 
 
@@ -19,17 +17,17 @@ class Counter:
 
     Args:
         path: dotted name of the attribute.
-        line: tells the user's line.
+        refuse: gives up, and tells why.
         increment: what was added so far.
     """
 
-    def __init__(self, path: str, line: Callable[[], str], increment: int = 0) -> None:
-        self.path, self.line, self.increment = path, line, increment
+    def __init__(self, path: str, refuse: Callable[[str], NoReturn], increment: int = 0) -> None:
+        self.path, self.refuse, self.increment = path, refuse, increment
 
     def __add__(self, other: Any) -> Counter:
         if type(other) is not int:
             self._read()
-        return Counter(self.path, self.line, self.increment + other)
+        return Counter(self.path, self.refuse, self.increment + other)
 
     __radd__ = __add__
 
@@ -38,7 +36,7 @@ class Counter:
 
     def _read(self, *operands: Any) -> NoReturn:
         del operands
-        raise CaptureError(f"{self.line()} depends on {self.path!r}, which forward changes at every call")
+        self.refuse(f"depends on {self.path!r}, which forward changes at every call")
 
     # isinstance(counter, int) must hold, as it does for what it stands for.
     @property  # type: ignore[misc]

@@ -11,7 +11,6 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import CheckpointFunction
 
-from tzwc.errors import CaptureError
 from tzwc.tracing.tracer import Tracer
 
 __all__ = ["CustomFunction", "recorded_whole"]
@@ -42,7 +41,7 @@ def recorded_whole(tracer: Tracer, function: type[torch.autograd.Function], args
     A checkpoint is traced into: recomputation is then the compiler's decision.
     """
     forward = function.__dict__.get("forward")
-    stand_in = _checkpointed if function is CheckpointFunction else _recorder(tracer, function, args)
+    stand_in = _checkpointed(tracer) if function is CheckpointFunction else _recorder(tracer, function, args)
     function.forward = staticmethod(stand_in)  # type: ignore[method-assign]
     try:
         yield
@@ -53,10 +52,15 @@ def recorded_whole(tracer: Tracer, function: type[torch.autograd.Function], args
             function.forward = forward  # type: ignore[method-assign]
 
 
-def _checkpointed(ctx: Any, run: Callable[..., Any], preserve: bool, *args: Any) -> Any:
-    del ctx, preserve
-    with torch.enable_grad():
-        return run(*args)
+def _checkpointed(tracer: Tracer) -> Callable[..., Any]:
+    def forward(ctx: Any, run: Callable[..., Any], preserve: bool, *args: Any) -> Any:
+        del ctx, preserve
+        # Autograd sees the arguments alone: without gradients of theirs, the parameters used inside get none either.
+        tensors = [a for a in args if isinstance(a, torch.Tensor)]
+        with torch.set_grad_enabled(any(map(tracer.tensors.requires_grad, tensors))):
+            return run(*args)
+
+    return forward
 
 
 def _recorder(tracer: Tracer, function: type[torch.autograd.Function], args: Sequence[Any]) -> Callable[..., Any]:
@@ -64,7 +68,7 @@ def _recorder(tracer: Tracer, function: type[torch.autograd.Function], args: Seq
 
     def record(*given: Any) -> Any:
         if not all(isinstance(a, torch.Tensor) or not _holds_tensors(a) for a in args):
-            raise CaptureError(f"{function.__name__} takes containers of tensors")
+            tracer.refuse(f"gives {function.__name__} containers of tensors")
         return tracer.whole(
             CustomFunction(function), args, lambda fakes: forward(*given[: len(given) - len(args)], *fakes)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import logging
 import random
 import sys
 import threading
@@ -16,7 +17,6 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-from tzwc.errors import CaptureError
 from tzwc.tracing.custom_functions import recorded_whole
 from tzwc.tracing.tracer import Tracer
 
@@ -39,6 +39,7 @@ class Interception:
         self.printed: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.moved: list[str] = []
         self._undo: list[tuple[Tensor, Tensor]] = []
+        self._lent: list[tuple[Tensor, Tensor]] = []
         self._tracer = tracer
         self._thread = threading.get_ident()
         self._functions = ExitStack()
@@ -47,8 +48,10 @@ class Interception:
     def active(self) -> Iterator[None]:
         """Intercept; on exit everything is as it was, data that were moved included."""
         with ExitStack() as stack, self._functions:
-            for name in ("tolist", "numpy", "__array__", "__repr__", "__str__", "__reduce_ex__"):
+            for name in ("tolist", "__repr__", "__str__", "__reduce_ex__"):
                 stack.enter_context(self._patched(Tensor, name, self._reading(name)))
+            for name in ("numpy", "__array__", "__dlpack__"):
+                stack.enter_context(self._patched(Tensor, name, self._lending(name)))
             stack.enter_context(self._patched(Tensor, "__int__", self._integer))
             stack.enter_context(self._patched(Tensor, "item", self._item))
             for name in ("register_hook", "retain_grad", "register_post_accumulate_grad_hook"):
@@ -57,13 +60,16 @@ class Interception:
                 stack.enter_context(self._patched(owner, name, self._refusing("differentiates inside forward")))
             for name in ("grad_fn", "grad", "is_leaf"):
                 stack.enter_context(self._property(name, self._history(name)))
-            stack.enter_context(self._property("requires_grad", self._requires_grad, self._set_requires_grad))
+            stack.enter_context(self._property("_version", self._version))
+            stack.enter_context(self._property("requires_grad", self._asks_requires_grad, self._set_requires_grad))
             stack.enter_context(self._patched(Tensor, "requires_grad_", self._requires_grad_))
             stack.enter_context(self._property("data", None, self._set_data))
             for symbol in _SYMBOLS:
                 for name in ("__repr__", "__str__", "__format__"):
                     stack.enter_context(self._patched(symbol, name, _as_number(name)))
             stack.enter_context(self._patched(builtins, "print", self._print))
+            stack.enter_context(self._patched(sys.stdout, "write", self._refusing("writes to the standard output")))
+            stack.enter_context(self._patched(logging.Logger, "handle", self._log))
             for owner, name in _generators():
                 refuse = self._refusing("draws random numbers outside of PyTorch, whose values would be frozen")
                 stack.enter_context(self._patched(owner, name, refuse))
@@ -125,13 +131,10 @@ class Interception:
             else:
                 setattr(Tensor, name, before)
 
-    def _refuse(self, what: str) -> None:
-        raise CaptureError(f"{self._tracer.origins.line()} {what}")
-
     def _refusing(self, what: str) -> Callable[..., Any]:
         def refuse(original: Any, *args: Any, **kwargs: Any) -> Any:
             del original, args, kwargs
-            self._refuse(what)
+            self._tracer.refuse(what)
 
         return refuse
 
@@ -140,16 +143,39 @@ class Interception:
     def _reading(self, name: str) -> Callable[..., Any]:
         def read(original: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
             if self._tracer.tensors.is_dynamic(tensor):
-                self._refuse(f"reads a tensor that depends on the inputs (Tensor.{name})")
+                self._tracer.refuse(f"reads a tensor that depends on the inputs (Tensor.{name})")
             with _disable_current_modes():
                 self._tracer.read(self._tracer.tensors.node_of(tensor), "value", _base.detach(tensor).clone())
                 return original(tensor, *args, **kwargs)
 
         return read
 
+    def _lending(self, name: str) -> Callable[..., Any]:
+        """Reading that shares the memory: what is written there is found by :meth:`changed_unseen`."""
+        read = self._reading(name)
+
+        def lend(original: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+            result = read(original, tensor, *args, **kwargs)
+            with _disable_current_modes():
+                self._tracer.memory.save(tensor)
+                self._lent.append((tensor, _base.detach(tensor).clone()))
+            return result
+
+        return lend
+
+    def changed_unseen(self) -> bool:
+        """Whether memory that the program looks at without operators has changed after it was first looked at."""
+        return any(self._tracer.tensors.is_dynamic(t) or not torch.equal(t, before) for t, before in self._lent)
+
+    def _version(self, tensor: Tensor) -> int:
+        if not isinstance(tensor, FakeTensor):
+            self._tracer.refuse("asks how often a tensor was written to")
+        version: int = _base._version.__get__(tensor)
+        return version
+
     def _integer(self, original: Any, tensor: Tensor) -> int:
         if self._tracer.tensors.is_dynamic(tensor):
-            self._refuse("reads a value that depends on the inputs")
+            self._tracer.refuse("reads a value that depends on the inputs")
         with _disable_current_modes():
             value: int = original(tensor)
             self._tracer.read(self._tracer.tensors.node_of(tensor), "integer", value)
@@ -164,7 +190,7 @@ class Interception:
 
     def _set_data(self, tensor: Tensor, value: Tensor) -> None:
         if self._tracer.tensors.is_dynamic(tensor) or self._tracer.tensors.is_dynamic(value):
-            self._refuse("gives a tensor data that depend on the inputs")
+            self._tracer.refuse("gives a tensor data that depend on the inputs")
         if _same_place(tensor, value):
             return  # ``p.data *= 2`` writes in place, then assigns what it wrote to
         self.moved.append(self._tracer.origins.line())
@@ -179,9 +205,15 @@ class Interception:
         with _disable_current_modes():
             return self._tracer.tensors.requires_grad(tensor)
 
+    def _asks_requires_grad(self, tensor: Tensor) -> bool:
+        if isinstance(tensor, torch.nn.Parameter) and not self._tracer.recorder.grad:
+            # Not part of the kind of a call, where gradients are off.
+            self._tracer.refuse("asks whether a parameter requires gradients while they are switched off")
+        return self._requires_grad(tensor)
+
     def _set_requires_grad(self, tensor: Tensor, value: bool) -> None:
         if self._requires_grad(tensor) != value:
-            self._refuse(f"sets requires_grad to {value}")
+            self._tracer.refuse(f"sets requires_grad to {value}")
 
     def _requires_grad_(self, original: Any, tensor: Tensor, requires_grad: bool = True) -> Tensor:
         del original
@@ -193,7 +225,7 @@ class Interception:
 
         def read(tensor: Tensor) -> Any:
             if self._requires_grad(tensor):
-                self._refuse(f"looks at Tensor.{name}")
+                self._tracer.refuse(f"looks at Tensor.{name}")
             return get(tensor)
 
         return read
@@ -201,7 +233,7 @@ class Interception:
     def _needing_history(self, name: str) -> Callable[..., Any]:
         def refuse(original: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
             if self._requires_grad(tensor):
-                self._refuse(f"calls Tensor.{name}, whose effect would be lost")
+                self._tracer.refuse(f"calls Tensor.{name}, whose effect would be lost")
             return original(tensor, *args, **kwargs)
 
         return refuse
@@ -211,8 +243,13 @@ class Interception:
     def _print(self, original: Any, *args: Any, **kwargs: Any) -> None:
         del original
         if any(isinstance(leaf, FakeTensor) for leaf in pytree.tree_leaves((args, kwargs))):
-            self._refuse("prints a tensor that depends on the inputs")
+            self._tracer.refuse("prints a tensor that depends on the inputs")
         self.printed.append((tuple(map(str, args)), kwargs))
+
+    def _log(self, original: Any, logger: logging.Logger, record: logging.LogRecord) -> None:
+        if logger.name.partition(".")[0] != "torch":
+            self._tracer.refuse("logs a message")
+        original(logger, record)
 
     def _script(self, original: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
         # TorchScript would turn symbolic sizes into numbers; the function that it was made from says the same.

@@ -29,6 +29,7 @@ class Memory:
         value: all elements as a one-dimensional node; ``None`` until the first functional write.
         version: number of functional writes so far.
         first: the node that made the memory.
+        cut: whether tensors with and without the history of gradients share it, as after ``detach()``.
         saved: the storage itself and a copy of what it held, once the program's own memory was written to.
     """
 
@@ -39,6 +40,7 @@ class Memory:
     value: fx.Node | None = None
     version: int = 0
     first: fx.Node | None = None
+    cut: bool = False
     saved: tuple[torch.UntypedStorage, torch.UntypedStorage] | None = None
 
 

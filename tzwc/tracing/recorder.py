@@ -110,6 +110,10 @@ class Recorder:
         """:meth:`argument` for every leaf."""
         return pytree.tree_map(lambda leaf: self.argument(leaf, node_of), values)
 
+    def cuts(self, node: fx.Node) -> bool:
+        """Whether ``node``, a view that was just made, leaves the history of gradients behind."""
+        return self.grad and (node.target is torch.ops.aten.detach.default or not torch.is_grad_enabled())
+
     def cut(self, node: fx.Node) -> fx.Node:
         """``node``, detached in a region without gradients: the same memory, so that writes still reach it."""
         if not self.grad or torch.is_grad_enabled() or not needs_gradient(node):

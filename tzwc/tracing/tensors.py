@@ -61,6 +61,7 @@ class TensorTable:
         if not isinstance(tensor, FakeTensor):
             memory = self.memory.of(tensor, fresh=fresh)
             version = memory.version
+            memory.cut |= memory.first is not None and self._recorder.cuts(node)
             memory.first = memory.first or node
         self._known[tensor] = _Known(node, version)
 

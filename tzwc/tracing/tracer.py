@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, fx
@@ -30,6 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from tzwc.errors import CaptureError
 from tzwc.graph import written_values
+from tzwc.tracing.memory import Memory
 from tzwc.tracing.number import Number
 from tzwc.tracing.origin import Origins
 from tzwc.tracing.recorder import Recorder, needs_gradient
@@ -86,6 +87,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         memory: behind every real tensor.
         reads: what the program took out of static tensors.
         numbers: whether the program got a :class:`Number` for a float.
+        refusal: why the program cannot be traced, even if it has caught the exception and gone on.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.numbers = False
         self._fake_mode = fake_mode
         self._read_already: set[tuple[Any, ...]] = set()
+        self.refusal = ""
 
     def read(self, node: fx.Node, kind: ReadKind, expected: Any) -> None:
         """Note that the program went on with a value that it took out of ``node``."""
@@ -140,7 +143,16 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         try:
             return (self._dynamic if dynamic else self._static)(func, args, kwargs, tensors)
         except _DATA_DEPENDENT as error:
-            raise CaptureError(f"{self.origins.line()} depends on the values of the inputs") from error
+            self.refusal = f"{self.origins.line()} depends on the values of the inputs"
+            raise CaptureError(self.refusal) from error
+        except CaptureError as error:
+            self.refusal = str(error)
+            raise
+
+    def refuse(self, what: str) -> NoReturn:
+        """Give up because of what the user's line does."""
+        self.refusal = f"{self.origins.line()} {what}"
+        raise CaptureError(self.refusal)
 
     def _dynamic(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
         if _returns_number(func):
@@ -241,6 +253,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         target, memory = written[0], self.memory.of(written[0])
         if len(written) != 1 or not memory.functional or not args or args[0] is not target or target.is_complex():
             return False
+        if self._two_histories(memory, self._differentiable(func, tensors)):
+            memory.functional = False
+            return False
         flat = flat_value(self.recorder, memory, target)
         if flat is None or flat.meta["val"].dtype != target.dtype:
             memory.functional = False
@@ -249,6 +264,17 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         value = written_value(self.recorder, func, arguments, keywords, self._differentiable(func, tensors))
         store(self.recorder, memory, flat, value, target)
         self.tensors.written(target, value)
+        return True
+
+    def _two_histories(self, memory: Memory, requires_grad: bool) -> bool:
+        """Whether a write must leave the history of some tensor in ``memory`` alone: one value has one history."""
+        held = memory.first if memory.value is None else memory.value
+        if not self.recorder.grad or not (requires_grad or (held is not None and needs_gradient(held))):
+            return False
+        if torch.is_grad_enabled() and not memory.cut:
+            return False
+        if memory.value is not None:
+            self.refuse("writes to a tensor past its gradients, after other writes to it")
         return True
 
     def whole(self, target: Callable[..., Any], args: Sequence[Any], run: Callable[[list[Any]], Any]) -> Any:
@@ -262,7 +288,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         with _disable_current_modes(), self._fake_mode:
             result = run(fakes)
         if before != [self.tensors.fake_of(t)._version for t in tensors]:
-            raise CaptureError(f"{self.origins.line()} calls a custom autograd.Function that writes to its arguments")
+            self.refuse("calls a custom autograd.Function that writes to its arguments")
         originals = {id(self.tensors.fake_of(t)): t for t in tensors}
         self._describe(node, result)
         return self._returned(node, result, {i: t for i, t in originals.items() if isinstance(t, FakeTensor)})
