@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-from tzwc.errors import InvalidArgumentError
 from tzwc.passes.cse import CSE
 from tzwc.passes.fuse_hyperzzw import FUSE_HYPERZZW
 from tzwc.passes.hoist_static import HOIST_STATIC
@@ -33,12 +32,12 @@ DEFAULT_PASSES: tuple[Pass, ...] = (
 
 
 def by_name(name: str) -> Pass:
-    """The pass called ``name``.
+    """The pass called ``name``; see :func:`tzwc.plugins.find_pass`.
 
     Raises:
         InvalidArgumentError: there is none; the message lists them.
+        TzwcError: an installed package announces it, and it cannot be used.
     """
-    for known in DEFAULT_PASSES:
-        if known.name == name:
-            return known
-    raise InvalidArgumentError(f"passes: {name!r} is unknown; choose among {', '.join(p.name for p in DEFAULT_PASSES)}")
+    from tzwc.plugins import find_pass  # which reads the list above
+
+    return find_pass(name)

@@ -29,6 +29,8 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
         node.meta["tzwc_binding_reason"] = binding.reason
         node.meta.pop("tzwc_cached", None)
     for value in choose_frontier(graph, bindings, context.options.get("cache_bytes")):
+        if not context.admits("keep", [value.node]):
+            continue
         value.node.meta["tzwc_cached"] = value
         context.remark("applied", "keep", value.reason, [value.node], bytes=value.bytes, seconds=value.seconds)
     for node, binding in bindings.items():

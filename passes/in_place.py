@@ -29,6 +29,8 @@ def remove_in_place(graph: fx.Graph, context: PassContext) -> None:
             if node.args[0].op == "call_function":  # the update of a buffer is meant
                 context.remark("declined", "in_place", reason, (node,))
             continue
+        if not context.admits("in_place", (node,)):
+            continue
         target = node.args[0]
         assert isinstance(target, fx.Node)
         with graph.inserting_before(node):

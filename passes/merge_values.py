@@ -65,7 +65,7 @@ def _merge_one(
                 facts.is_written(n) for c in (first, other) for n in (c, *c.all_input_nodes)
             ):
                 group.append(other)
-        if len(group) > 1:
+        if len(group) > 1 and context.admits("merge", group):
             _merge(graph, group, context)
             return True
     return False

@@ -243,6 +243,7 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
                 plans.append(_plan(node, facts, static, context))
             except Declined as reason:
                 decline(node, str(reason))
+    plans = [plan for plan in plans if context.admits("convolution", (plan.root,))]
     while True:  # a plan given up may leave a spectrum in use that another one counted on
         objections = {plan.root: _outside(plan, plans, static) for plan in plans}
         for root, objection in objections.items():

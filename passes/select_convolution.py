@@ -60,6 +60,8 @@ def _decide(node: fx.Node, work: Workload, context: PassContext) -> str:
     why = "cheapest by the cost model" if mode == "auto" else f"convolution={mode!r} was asked for"
     if mode == "auto" and chosen == "native":
         why = "no candidate is clearly faster"
+    if chosen != "native" and not context.admits("choose", (node,)):
+        return "native"
     context.remark(
         "declined" if chosen == "native" else "applied",
         "choose",

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tzwc import inspection, models, ops, passes
     from tzwc.accumulate import AccumulationError
-    from tzwc.assumptions import Assumption
     from tzwc.api import compile
+    from tzwc.assumptions import Assumption
+    from tzwc.bisection import Bisection, bisect
     from tzwc.compiled import CompiledModule
     from tzwc.double_backward import SecondDerivativeError
     from tzwc.errors import CaptureError, InvalidArgumentError, PassError, SpecError, TzwcError
     from tzwc.graph_capture import Capture, capture
+    from tzwc.numerics import Verification, verify
     from tzwc.remarks import Location, Remark
+    from tzwc.stage import Stage
 
 __all__ = [
     "AccumulationError",
     "Assumption",
+    "Bisection",
     "Capture",
     "CaptureError",
     "CompiledModule",
@@ -31,18 +35,23 @@ __all__ = [
     "Remark",
     "SecondDerivativeError",
     "SpecError",
+    "Stage",
     "TzwcError",
+    "Verification",
+    "bisect",
     "capture",
     "compile",
     "inspection",
     "models",
     "ops",
     "passes",
+    "verify",
 ]
 
 _HOMES = {
     "AccumulationError": "tzwc.accumulate",
     "Assumption": "tzwc.assumptions",
+    "Bisection": "tzwc.bisection",
     "Capture": "tzwc.graph_capture",
     "CaptureError": "tzwc.errors",
     "CompiledModule": "tzwc.compiled",
@@ -52,9 +61,13 @@ _HOMES = {
     "Remark": "tzwc.remarks",
     "SecondDerivativeError": "tzwc.double_backward",
     "SpecError": "tzwc.errors",
+    "Stage": "tzwc.stage",
     "TzwcError": "tzwc.errors",
+    "Verification": "tzwc.numerics",
+    "bisect": "tzwc.bisection",
     "capture": "tzwc.graph_capture",
     "compile": "tzwc.api",
+    "verify": "tzwc.numerics",
 }
 
 

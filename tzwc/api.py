@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -13,7 +13,7 @@ from tzwc.options import CompileOptions
 from tzwc.passes import DEFAULT_PASSES, by_name
 from tzwc.pipeline import Pass
 
-__all__ = ["compile"]
+__all__ = ["compile", "options_of"]
 
 
 def compile(model: nn.Module, *, passes: Sequence[Pass | str] | None = None, **options: Any) -> CompiledModule:
@@ -28,18 +28,28 @@ def compile(model: nn.Module, *, passes: Sequence[Pass | str] | None = None, **o
         model: any module. It is not changed, and the result shares its parameters, buffers and submodules.
         passes: the pipeline, as :class:`tzwc.passes.Pass` objects or names; by default all, in documented order.
         **options: fields of :class:`tzwc.options.CompileOptions`: ``backend``, ``dynamic``, ``static_sizes``,
-            ``cache_bytes``, ``check``, ``convolution``, ``verify``, ``max_specialisations``.
+            ``cache_bytes``, ``check``, ``convolution``, ``verify``, ``max_specialisations``, ``snapshots``.
 
     Raises:
         InvalidArgumentError: an argument cannot be used; the message names it, its value and the choices.
     """
     if not isinstance(model, nn.Module):
         raise InvalidArgumentError(f"model={model!r} is a {type(model).__name__}; give a torch.nn.Module")
+    chosen = options_of(passes, options)
+    if isinstance(model, CompiledModule):
+        model = model.original  # compiling twice must not stack one wrapper on the other
+    return CompiledModule(model, chosen)
+
+
+def options_of(passes: Sequence[Pass | str] | None, options: Mapping[str, Any]) -> CompileOptions:
+    """The arguments of :func:`compile`, checked.
+
+    Raises:
+        InvalidArgumentError: one of them cannot be used.
+    """
     known = CompileOptions.__dataclass_fields__.keys() - {"passes"}
     unknown = options.keys() - known
     if unknown:
         raise InvalidArgumentError(f"unknown option {sorted(unknown)[0]!r}; choose from {sorted(known)}")
     chosen = DEFAULT_PASSES if passes is None else [by_name(p) if isinstance(p, str) else p for p in passes]
-    if isinstance(model, CompiledModule):
-        model = model.original  # compiling twice must not stack one wrapper on the other
-    return CompiledModule(model, CompileOptions(passes=tuple(chosen), **options))
+    return CompileOptions(passes=tuple(chosen), **options)

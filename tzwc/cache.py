@@ -21,6 +21,7 @@ another tensor cannot pass for the old one.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from typing import Literal
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
+from tzwc.logs import cache_log
 from tzwc.split import StaticProgram
 from tzwc.watch import TensorWatch, watch_tensors
 
@@ -129,11 +131,18 @@ class StaticCache:
         with torch.inference_mode(False), torch.no_grad():
             fresh = self._program.evaluate(dict(zip(self._slots, tensors, strict=True)), stale)
         self.stats.evaluations += len(stale)
+        if cache_log.isEnabledFor(logging.INFO):
+            self._log(len(stale), previous is None, names)
         renewed = dict(zip(stale, fresh, strict=True))
         return tuple(
             renewed[i] if previous is None or i in renewed else previous.values[i]
             for i in range(len(self._program.values))
         )
+
+    def _log(self, evaluated: int, first: bool, names: set[str]) -> None:
+        why = "for the first time" if first else f"because {', '.join(sorted(names)[:4])} changed"
+        why += f" and {len(names) - 4} more" if not first and len(names) > 4 else ""
+        cache_log.info("evaluated %d of %d kept values %s", evaluated, len(self._program.values), why)
 
 
 _following = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CaptureError", "InvalidArgumentError", "PassError", "SpecError", "TzwcError"]
+__all__ = ["CaptureError", "IllFormedGraphError", "InvalidArgumentError", "PassError", "SpecError", "TzwcError"]
 
 
 class TzwcError(Exception):
@@ -23,3 +23,7 @@ class CaptureError(TzwcError):
 
 class PassError(TzwcError):
     """A pass broke an invariant of the graph: a defect of the pass, never of the model."""
+
+
+class IllFormedGraphError(PassError):
+    """A pass left a graph that is none: a node used before it is defined, two placeholders of one name."""

@@ -17,7 +17,7 @@ from torch import nn
 from tzwc.errors import InvalidArgumentError, TzwcError
 from tzwc.models import PRESETS, Terminator, terminator
 
-__all__ = ["DTYPES", "InputSpec", "default_inputs", "parse_dtype", "resolve"]
+__all__ = ["DTYPES", "InputSpec", "default_inputs", "load_attribute", "parse_dtype", "resolve"]
 
 DTYPES = {
     "float32": torch.float32,
@@ -88,9 +88,28 @@ def resolve(target: str) -> nn.Module:
         InvalidArgumentError: nothing of that name, or it is no model.
         TzwcError: the module or the factory raised an exception (it is the cause of this one).
     """
-    module_name, colon, attribute = target.partition(":")
-    if not colon:
+    if ":" not in target:
         return _preset(target)
+    made = load_attribute(target)
+    if callable(made) and not isinstance(made, nn.Module):
+        try:
+            made = made()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise TzwcError(f"{target} could not be called without arguments ({reason})") from error
+    if not isinstance(made, nn.Module):
+        raise InvalidArgumentError(f"{target!r} gives a {type(made).__name__}: expected a torch.nn.Module")
+    return made
+
+
+def load_attribute(target: str) -> object:
+    """What ``module:attribute`` names; the module is looked for in the working directory too.
+
+    Raises:
+        InvalidArgumentError: nothing of that name.
+        TzwcError: the module raised an exception.
+    """
+    module_name, _, attribute = target.partition(":")
     if not attribute or not module_name:
         raise InvalidArgumentError(f"{target!r}: expected module:factory, such as mypackage.models:make_model")
     made: object = _import(module_name)
@@ -100,14 +119,6 @@ def resolve(target: str) -> nn.Module:
         except AttributeError as error:
             near = _near(name, dir(made))
             raise InvalidArgumentError(f"{module_name!r} has no attribute {attribute!r}{near}") from error
-    if callable(made) and not isinstance(made, nn.Module):
-        try:
-            made = made()
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise TzwcError(f"{target} could not be called without arguments ({reason})") from error
-    if not isinstance(made, nn.Module):
-        raise InvalidArgumentError(f"{target!r} gives a {type(made).__name__}: expected a torch.nn.Module")
     return made
 
 

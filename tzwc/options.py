@@ -31,6 +31,7 @@ class CompileOptions:
         convolution: let the passes choose the algorithm (``auto``), or force one where it is legal.
         verify: compare the captured graph with the module before its first answer is returned.
         max_specialisations: graphs kept for one module; beyond it, the module runs as it was.
+        snapshots: remember the graph after every pass, for ``fast.stages``, dumps and diffs; otherwise only the last.
 
     Raises:
         InvalidArgumentError: on construction, for a value outside of these.
@@ -45,6 +46,7 @@ class CompileOptions:
     convolution: ConvolutionChoice = "auto"
     verify: bool = True
     max_specialisations: int = 16
+    snapshots: bool = True
 
     def __post_init__(self) -> None:
         check_backend(self.backend)

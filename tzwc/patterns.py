@@ -65,12 +65,16 @@ class State:
 
 @dataclass
 class Miss:
+    """The attempt that got furthest: how many calls fitted, which, and the first condition that did not hold."""
+
     depth: int = 0
     reason: str = ""
+    nodes: tuple[fx.Node, ...] = ()
 
     def note(self, state: State, reason: str) -> None:
+        """Remember a failure unless an earlier one came as far."""
         if len(state.nodes) > self.depth:
-            self.depth, self.reason = len(state.nodes), reason
+            self.depth, self.reason, self.nodes = len(state.nodes), reason, state.nodes
 
 
 class Pattern:
@@ -140,6 +144,7 @@ class Op(Pattern):
             return
         named = state.bind(self.name, value)
         if named is None:
+            miss.note(state, f"{self.name!r} would have to be both {state.captures[self.name]} and {value}")
             return
         inside = State(named.captures, (*named.nodes, value))
         given = list(call_arguments(value).values())
@@ -163,6 +168,8 @@ class Op(Pattern):
 
         if len(given) == len(self.args):
             yield from step(0, state)
+        else:
+            miss.note(state, f"{state.nodes[-1]} has {len(given)} arguments where {len(self.args)} are expected")
 
 
 def _defaults(node: fx.Node) -> list[object]:

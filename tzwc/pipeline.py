@@ -9,11 +9,13 @@ from typing import Any
 
 from torch import fx
 
-from tzwc.errors import InvalidArgumentError, PassError
+from tzwc.errors import IllFormedGraphError, InvalidArgumentError
 from tzwc.graph import location, remove_dead_code
+from tzwc.logs import log_remarks, passes_log
 from tzwc.remarks import Remark, RemarkKind
+from tzwc.stage import Snapshot, Stage, snapshot
 
-__all__ = ["Pass", "PassContext", "Stage", "run_pipeline"]
+__all__ = ["Pass", "PassContext", "Rewrite", "Stage", "run_pass", "run_pipeline", "snapshot"]
 
 
 @dataclass
@@ -25,12 +27,21 @@ class PassContext:
         options: options of ``tzwc.compile`` that passes read, by name (``cache_bytes``, ``convolution``…).
         static_slots: names of the placeholders whose tensors may be treated as constant between changes.
         remarks: everything said so far.
+        chooser: which rewrites to make; all when it is ``None``.
     """
 
     pass_name: str
     options: Mapping[str, Any]
     static_slots: frozenset[str]
     remarks: list[Remark] = field(default_factory=list)
+    chooser: Callable[[Rewrite], bool] | None = None
+
+    def admits(self, rule: str, nodes: Sequence[fx.Node]) -> bool:
+        """Whether ``rule`` may rewrite ``nodes`` now; a pass that does not ask cannot be bisected.
+
+        It always may, except while :func:`tzwc.bisect` looks for the rewrite that does harm.
+        """
+        return self.chooser is None or self.chooser(Rewrite(rule, nodes[0].name))
 
     def remark(
         self,
@@ -64,28 +75,36 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """The graph after one pass.
+class Rewrite:
+    """One place where a pass wants to change the graph.
 
     Attributes:
-        name: the pass, or ``"capture"`` for the graph as captured.
-        graph: a copy that nothing changes any more; its nodes carry the metadata described in ``tzwc.graph``.
-        remarks: what the pass said.
-        seconds: wall time of the pass.
+        rule: the rule within the pass.
+        node: name of the first node concerned, in the graph as it is then.
     """
 
-    name: str
-    graph: fx.Graph
-    remarks: tuple[Remark, ...]
-    seconds: float
+    rule: str
+    node: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}@{self.node}"
 
 
-def snapshot(graph: fx.Graph) -> fx.Graph:
-    """A copy of ``graph`` that shares metadata values but none of the nodes."""
-    copy = fx.Graph()
-    output = copy.graph_copy(graph, {})
-    copy.output(output)
-    return copy
+def run_pass(module: fx.GraphModule, step: Pass, context: PassContext) -> float:
+    """Run one pass on ``module`` in place; the seconds that it took.
+
+    Raises:
+        IllFormedGraphError: it left a graph that is none.
+    """
+    start = time.perf_counter()
+    step.run(module, context)
+    remove_dead_code(module.graph)
+    try:
+        module.graph.lint()
+        _check_placeholders(module.graph)
+    except (RuntimeError, AssertionError) as error:
+        raise IllFormedGraphError(f"pass {step.name!r} left an ill-formed graph: {error}") from error
+    return time.perf_counter() - start
 
 
 def run_pipeline(
@@ -94,8 +113,15 @@ def run_pipeline(
     *,
     options: Mapping[str, Any],
     static_slots: frozenset[str],
+    slots: Mapping[str, str] | None = None,
+    snapshots: bool = True,
 ) -> list[Stage]:
     """Run ``passes`` in order on ``module`` in place and return the stages, the captured graph first.
+
+    Args:
+        slots: dotted parameter or buffer name by placeholder name, for the stages.
+        snapshots: remember the graph after every pass; otherwise there is one stage, called as the last pass, with
+            the final graph and all remarks.
 
     Raises:
         InvalidArgumentError: two passes have the same name.
@@ -104,20 +130,26 @@ def run_pipeline(
     names = [p.name for p in passes]
     if len(set(names)) != len(names):
         raise InvalidArgumentError(f"passes={names!r} names a pass twice; give each pass once")
-    stages = [Stage("capture", snapshot(module.graph), (), 0.0)]
+    paths = dict(slots or {})
+    last = Snapshot(module.graph) if snapshots else None
+    stages = [] if last is None else [Stage("capture", last, root=module, slots=paths)]
+    said: list[Remark] = []
+    total = 0.0
     for step in passes:
         context = PassContext(step.name, options, static_slots)
-        start = time.perf_counter()
-        step.run(module, context)
-        remove_dead_code(module.graph)
-        try:
-            module.graph.lint()
-            _check_placeholders(module.graph)
-        except (RuntimeError, AssertionError) as error:
-            raise PassError(f"pass {step.name!r} left an ill-formed graph: {error}") from error
-        seconds = time.perf_counter() - start
-        stages.append(Stage(step.name, snapshot(module.graph), tuple(context.remarks), seconds))
+        seconds = run_pass(module, step, context)
+        passes_log.info("%s: %d nodes after %.1f ms", step.name, len(module.graph.nodes), seconds * 1e3)
+        log_remarks(context.remarks)
+        if last is None:
+            said += context.remarks
+            total += seconds
+            continue
+        now = Snapshot(module.graph)
+        last = last if now.same(last) else now
+        stages.append(Stage(step.name, last, tuple(context.remarks), seconds, module, paths))
     module.recompile()
+    if not snapshots:
+        stages = [Stage(names[-1] if names else "capture", module.graph, tuple(said), total, module, paths)]
     return stages
 
 

@@ -144,13 +144,15 @@ def _visit(
         match, miss = rule.match(node)
         if match is None:
             if rule.near_miss and miss.depth >= rule.near_miss:
-                decline(rule, miss.reason, (node,))
+                decline(rule, miss.reason, miss.nodes)
             continue
         reads = {a for n in match.nodes for a in (n, *n.all_input_nodes)}
         written = next((n for n in sorted(reads) if facts.is_written(n)), None)
         reason = rule.check(match) if written is None else f"{written} shares memory that the program writes to"
         if reason is not None:
             decline(rule, reason, match.nodes)
+            continue
+        if not context.admits(rule.name, match.nodes):
             continue
         with graph.inserting_before(node):
             new = rule.rewrite(match, graph)

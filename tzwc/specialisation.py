@@ -81,7 +81,14 @@ class Specialisation:
         self.lowering_seconds = 0.0
         static = frozenset(slot.name for slot in captured.slots) - varying
         settings = {"cache_bytes": options.cache_bytes, "convolution": options.convolution}
-        self.stages: list[Stage] = run_pipeline(captured.module, options.passes, options=settings, static_slots=static)
+        self.stages: list[Stage] = run_pipeline(
+            captured.module,
+            options.passes,
+            options=settings,
+            static_slots=static,
+            slots={slot.name: slot.path for slot in captured.slots},
+            snapshots=options.snapshots,
+        )
         self.split: Split = split(captured.module, [slot.name for slot in captured.slots], captured.inputs)
         self._slots = captured.slots
         self._generation = -1

@@ -9,6 +9,7 @@ from tzwc.inspection.model import CachedValueInfo, CacheStatistics, CaptureInfo,
 from tzwc.inspection.networks import to_graphml, to_networkx
 from tzwc.inspection.report import Report
 from tzwc.inspection.serialize import graph_from_dict, graph_to_dict, stage_from_dict, stage_to_dict
+from tzwc.inspection.svg import to_svg
 from tzwc.inspection.text import PythonText, render_python, to_python
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "to_graphml",
     "to_networkx",
     "to_python",
+    "to_svg",
 ]

@@ -89,7 +89,7 @@ def _stage_files(info: SpecialisationInfo) -> Iterator[tuple[str, str]]:
 
     for number, stage in enumerate(info.stages):
         stem = f"{number:02d}_{_folder_name(stage.name)}"
-        yield f"{stem}.py", to_python(stage, root=info.root, slots=info.slots)
+        yield f"{stem}.py", to_python(stage, root=info.root, slots=info.slots, script=True)
         yield f"{stem}.dot", to_dot(stage, slots=info.slots)
         try:
             yield f"{stem}.json", _json(stage_to_dict(stage, info.root))

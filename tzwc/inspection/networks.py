@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import fx
 
 from tzwc.graph import location
+from tzwc.inspection.estimates import ESTIMATES, estimates
 from tzwc.inspection.targets import qualified_name
 from tzwc.inspection.values import describe, value_of
 from tzwc.pipeline import Stage
@@ -22,7 +23,8 @@ def to_networkx(stage: Stage | fx.Graph) -> nx.MultiDiGraph:
     """The data flow as a ``networkx.MultiDiGraph`` from operands to results.
 
     Nodes are named as in the graph, with the text attributes ``op``, ``target``, ``value`` (dtype and shape),
-    ``module_path``, ``file``, ``code``, ``made_by``, ``binding`` and the integer ``line`` where known. The key of an
+    ``module_path``, ``file``, ``code``, ``made_by``, ``binding``, the integer ``line``, and the estimates ``flops``,
+    ``seconds`` and ``bytes`` where known. The key of an
     edge is the place of the operand among the arguments: ``"0"``, ``"1.2"`` (third item of the second argument),
     ``"weight"``.
     """
@@ -30,8 +32,10 @@ def to_networkx(stage: Stage | fx.Graph) -> nx.MultiDiGraph:
 
     graph = stage.graph if isinstance(stage, Stage) else stage
     result = nx.MultiDiGraph(name=stage.name if isinstance(stage, Stage) else "graph")
+    costs = estimates(graph)
     for node in graph.nodes:
-        result.add_node(node.name, **_attributes(node))
+        figures = dict(zip(ESTIMATES, costs[node], strict=True)) if node in costs else {}
+        result.add_node(node.name, **_attributes(node), **figures)
     for node in graph.nodes:
         for place, operand in uses(node):
             result.add_edge(operand.name, node.name, key=place)

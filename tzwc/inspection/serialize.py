@@ -19,6 +19,8 @@ from tzwc.errors import InvalidArgumentError
 from tzwc.graph import location
 from tzwc.inspection.arguments import decode, encode
 from tzwc.inspection.constants import decode_tensor, encode_tensor
+from tzwc.inspection.estimates import ESTIMATES, estimates
+from tzwc.inspection.script import sizes_of
 from tzwc.inspection.targets import qualified_name, resolve_target
 from tzwc.inspection.values import ScalarInfo, TensorInfo, ValueInfo, value_of
 from tzwc.pipeline import Stage
@@ -56,11 +58,13 @@ def graph_to_dict(graph: fx.Graph, root: nn.Module | None = None) -> dict[str, A
             constants[str(node.target)] = encode_tensor(value)
         else:
             constants[str(node.target)] = {"dtype": None, "shape": None, "device": None, "data": None}
-    nodes = [_node_to_dict(node) for node in graph.nodes]
-    return {"format": FORMAT, "nodes": nodes, "constants": constants, "submodules": submodules}
+    costs = estimates(graph)
+    nodes = [_node_to_dict(node, costs.get(node)) for node in graph.nodes]
+    parts = {"nodes": nodes, "constants": constants, "submodules": submodules}
+    return {"format": FORMAT, "sizes": sizes_of(graph), **parts}
 
 
-def _node_to_dict(node: fx.Node) -> dict[str, Any]:
+def _node_to_dict(node: fx.Node, estimate: tuple[float, float, int] | None) -> dict[str, Any]:
     where = location(node)
     return {
         "name": node.name,
@@ -71,6 +75,7 @@ def _node_to_dict(node: fx.Node) -> dict[str, Any]:
         "value": _value_to_data(value_of(node)),
         "location": {"module_path": where.module_path, "file": where.file, "line": where.line, "code": where.code},
         "kept": bool(node.meta.get("tzwc_cached")),
+        "estimate": None if estimate is None else dict(zip(ESTIMATES, estimate, strict=True)),
         **{key: node.meta.get(meta) for key, meta in _METADATA.items()},
     }
 
@@ -131,6 +136,10 @@ def _graph_from_dict(
         node.name = name
         made[name] = node
         _restore_metadata(node, entry)
+    sizes = {_identifier(symbol): int(size) for symbol, size in (data.get("sizes") or {}).items()}
+    for node in made.values():
+        if node.op == "placeholder" and sizes:
+            node.meta["tzwc_sizes"] = sizes
     graph.lint()
     graph.owning_module = fx.GraphModule(held, graph)
     return graph
@@ -172,6 +181,9 @@ def _restore_metadata(node: fx.Node, entry: Mapping[str, Any]) -> None:
     for key, meta in _METADATA.items():
         if entry.get(key) is not None:
             node.meta[meta] = str(entry[key])
+    if entry.get("estimate") is not None:
+        flops, seconds, nbytes = (entry["estimate"][name] for name in ESTIMATES)
+        node.meta["tzwc_estimate"] = (float(flops), float(seconds), int(nbytes))
     if entry.get("kept"):
         node.meta["tzwc_cached"] = True
     where = entry["location"]
@@ -209,14 +221,15 @@ def _sizes(data: Sequence[Any]) -> tuple[int | str, ...]:
 
 
 def stage_to_dict(stage: Stage, root: nn.Module | None = None) -> dict[str, Any]:
-    """A stage as JSON-safe data; arguments and errors as for :func:`graph_to_dict`."""
+    """A stage as JSON-safe data; arguments and errors as for :func:`graph_to_dict`. ``root`` is by default its own."""
     from tzwc.inspection.report import json_safe
 
     return {
         "name": stage.name,
         "seconds": stage.seconds,
         "remarks": json_safe(stage.remarks),
-        "graph": graph_to_dict(stage.graph, root),
+        "slots": dict(stage.slots),
+        "graph": graph_to_dict(stage.graph, root if root is not None else stage.root),
     }
 
 
@@ -234,7 +247,9 @@ def stage_from_dict(
         raise InvalidArgumentError(
             f"stage data cannot be read ({type(error).__name__}: {error}): expected what stage_to_dict writes"
         ) from error
-    return Stage(name, graph_from_dict(graph, constants=constants, targets=targets), remarks, seconds)
+    slots = {str(placeholder): str(path) for placeholder, path in dict(data.get("slots") or {}).items()}
+    read = graph_from_dict(graph, constants=constants, targets=targets)
+    return Stage(name, read, remarks, seconds, read.owning_module, slots)
 
 
 def _remark_from_dict(data: Mapping[str, Any]) -> Remark:

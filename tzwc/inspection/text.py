@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from tzwc.graph import location
 from tzwc.inspection.expressions import Expression, Scope, identifier
 from tzwc.inspection.literals import Reference
+from tzwc.inspection.script import script_lines
 from tzwc.inspection.values import describe, value_of
 from tzwc.pipeline import Stage
 from tzwc.remarks import Location
@@ -45,22 +46,35 @@ class PythonText:
     externals: Mapping[str, object]
 
 
-def to_python(stage: Stage | fx.Graph, *, root: nn.Module | None = None, slots: Mapping[str, str] | None = None) -> str:
+def to_python(
+    stage: Stage | fx.Graph,
+    *,
+    root: nn.Module | None = None,
+    slots: Mapping[str, str] | None = None,
+    script: bool = False,
+) -> str:
     """The graph as Python source text; see :func:`render_python` for the arguments."""
-    return render_python(stage, root=root, slots=slots).text
+    return render_python(stage, root=root, slots=slots, script=script).text
 
 
 def render_python(
-    stage: Stage | fx.Graph, *, root: nn.Module | None = None, slots: Mapping[str, str] | None = None
+    stage: Stage | fx.Graph,
+    *,
+    root: nn.Module | None = None,
+    slots: Mapping[str, str] | None = None,
+    script: bool = False,
 ) -> PythonText:
     """The graph as Python source text, with the values that text cannot hold.
 
     Args:
         stage: a stage of the pipeline, or any graph.
-        root: holds what ``get_attr`` nodes refer to; by default the module that owns the graph.
+        root: holds what ``get_attr`` nodes refer to; by default the stage's own, or the module that owns the graph.
         slots: dotted parameter or buffer name by placeholder name, shown beside the placeholder.
+        script: end with lines that call ``forward`` on random arguments when the text is run as a program.
     """
     graph = stage.graph if isinstance(stage, Stage) else stage
+    if isinstance(stage, Stage):
+        root, slots = root if root is not None else stage.root, slots if slots is not None else stage.slots
     scope = Scope()
     writer = _Writer(scope, slots or {})
     body = writer.function("forward", graph, root if root is not None else graph.owning_module)
@@ -75,7 +89,8 @@ def render_python(
     if scope.externals:
         lines += ["", "# This text cannot hold the following values: set them before calling forward."]
         lines += [f"{name} = None  # {_comment(type(value).__name__)}" for name, value in scope.externals.items()]
-    text = "\n".join([*lines, *writer.before, "", "", *body]) + "\n"
+    tail = script_lines(graph) if script else []
+    text = "\n".join([*lines, *writer.before, "", "", *body, *tail]) + "\n"
     return PythonText(text, dict(scope.externals))
 
 

@@ -1,0 +1,33 @@
+"""What every node costs by the cost model, also for graphs that were read from files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+from torch import fx
+
+from tzwc import cost
+from tzwc.graph import fake_mode_of, nbytes
+
+__all__ = ["ESTIMATES", "estimates"]
+
+ESTIMATES = ("flops", "seconds", "bytes")
+"""What is estimated: floating-point operations, seconds on the device, bytes of the result."""
+
+
+def estimates(graph: fx.Graph) -> Mapping[fx.Node, tuple[float, float, int]]:
+    """:data:`ESTIMATES` of every call that the cost model knows, at the sizes seen at capture."""
+    mode = fake_mode_of(graph)
+    found: dict[fx.Node, tuple[float, float, int]] = {}
+    # A cost asks symbolic sizes for numbers, which must not fix the sizes.
+    with nullcontext() if mode is None or mode.shape_env is None else mode.shape_env.suppress_guards():
+        for node in graph.nodes:
+            if "tzwc_estimate" in node.meta:  # from a file
+                found[node] = node.meta["tzwc_estimate"]
+            elif node.op == "call_function" and "val" in node.meta:
+                try:
+                    found[node] = (cost.flops(node), cost.seconds(node), nbytes(node))
+                except Exception:  # an operator that the model cannot run on fake tensors; a cost is only an extra
+                    continue
+    return found
