@@ -34,7 +34,7 @@ from tzwc.shapes import fits
 from tzwc.slots import Slot, SlotTable, placeholder_name
 from tzwc.tracing import Counter, Interception, Origins, Tracer, as_plain, escaped_fake, escaped_value
 
-__all__ = ["Capture", "Slot", "UnsettledError", "capture"]
+__all__ = ["Capture", "Slot", "UnsettledError", "capture", "capture_call"]
 
 
 class UnsettledError(CaptureError):
@@ -76,15 +76,29 @@ class Capture:
 _capturing = threading.RLock()
 
 
-def capture(
-    module: nn.Module, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, *, dynamic: bool = True
-) -> Capture:
+def capture(module: nn.Module, /, *args: Any, **kwargs: Any) -> Capture:
     """Capture ``module(*args, **kwargs)`` as a graph, in the current grad mode and the module's training mode.
+
+    The leading (batch) size of every tensor is left open where the program allows it.
 
     Args:
         module: any module; it is left as it was.
         args, kwargs: example arguments; tensors in nested tuples, lists and dictionaries become graph inputs, all
             other leaves are constants of the graph.
+
+    Raises:
+        CaptureError: the module cannot be captured faithfully; the message says why and where.
+    """
+    return capture_call(module, args, kwargs)
+
+
+def capture_call(
+    module: nn.Module, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, *, dynamic: bool = True
+) -> Capture:
+    """:func:`capture` with the arguments as a sequence and a mapping.
+
+    Args:
+        module, args, kwargs: as there.
         dynamic: let the leading (batch) size of every tensor be symbolic where the program allows it. Sizes 0 and 1
             are always fixed, since PyTorch treats them specially.
 

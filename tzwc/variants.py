@@ -16,7 +16,7 @@ from tzwc.accumulate import outside_checkpoints
 from tzwc.call_key import CallKey, family_of
 from tzwc.comparison import disagreement
 from tzwc.errors import CaptureError, TzwcError
-from tzwc.graph_capture import Capture, UnsettledError, capture
+from tzwc.graph_capture import Capture, UnsettledError, capture_call
 from tzwc.guards import ModuleGuard
 from tzwc.options import CompileOptions
 from tzwc.specialisation import AssumptionViolated, Specialisation
@@ -25,7 +25,8 @@ __all__ = ["Declined", "RunOnce", "State", "Variants"]
 
 _SETTLING = 2  # calls that may set themselves up before what they do is taken for a habit
 _STATES = 4  # Python states of the module that are remembered at the same time
-_RECAPTURES = 8  # graphs made because the same line read another value
+_RECAPTURES = 8  # graphs in a row that the same line made useless before they had served
+_SERVED = 10  # calls; a kernel that grows a little every epoch is worth a graph each time
 
 
 class RunOnce(Exception):
@@ -112,9 +113,10 @@ class Variants:
 
     def stale(self, state: State, key: CallKey, violated: AssumptionViolated) -> None:
         """The graph that served ``key`` took something for granted that is no longer so."""
-        state.table.pop(key, None)
+        served = state.table.pop(key, None)
         line = violated.assumption.line
-        self._recaptures[line] += 1
+        lasted = isinstance(served, Specialisation) and served.calls >= _SERVED
+        self._recaptures[line] = 0 if lasted else self._recaptures[line] + 1
         if self._recaptures[line] > _RECAPTURES:
             state.table[key] = Declined(f"{line} keeps reading other values")
             self._note("declined", "capture", f"the module runs as it was: {line} keeps reading other values")
@@ -137,7 +139,7 @@ class Variants:
         accumulating: bool,
     ) -> Specialisation | Declined:
         limit = self._options.max_specialisations
-        if sum(map(len, state.families.values())) >= limit:
+        if sum(map(len, state.families.values())) >= limit and not _drop_oldest_useless(state):
             return self._declined(f"more than max_specialisations={limit} kinds of call")
         try:
             made = self._build(tensors, args, kwargs, accumulating)
@@ -179,7 +181,7 @@ class Variants:
     def _capture(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Capture:
         may_settle = self._settling < _SETTLING
         try:
-            captured = capture(self._module, args, kwargs, dynamic=self._options.dynamic)
+            captured = capture_call(self._module, args, kwargs, dynamic=self._options.dynamic)
         except UnsettledError as reason:
             if may_settle:
                 self._settle(str(reason))
@@ -215,3 +217,14 @@ def _ordinary(arguments: Any) -> Any:
         return made[id(leaf)]
 
     return pytree.tree_map_only(torch.Tensor, ordinary, arguments)
+
+
+def _drop_oldest_useless(state: State) -> bool:
+    """Forget the oldest graph whose assumptions do not hold now; whether there was one."""
+    for family in state.families.values():
+        for made in family:
+            if not made.holds():
+                family.remove(made)
+                state.table = {key: runner for key, runner in state.table.items() if runner is not made}
+                return True
+    return False

@@ -24,7 +24,7 @@ def run(captured: Capture, *inputs: Tensor) -> tuple[object, ...]:
 
 def test_graph_gives_the_results_of_the_module_at_every_batch_size() -> None:
     model = HyperConv().double()
-    captured = tzwc.capture(model, (example(),))
+    captured = tzwc.capture(model, example())
     for batch in (2, 5, 11):
         x = example(batch, seed=batch)
         assert captured.accepts([x.shape])
@@ -35,7 +35,7 @@ def test_graph_gives_the_results_of_the_module_at_every_batch_size() -> None:
 
 def test_slots_follow_replaced_parameters() -> None:
     model = HyperConv().double()
-    captured = tzwc.capture(model, (example(),))
+    captured = tzwc.capture(model, example())
     before = run(captured, example())[0]
     model.leave.weight = nn.Parameter(2 * model.leave.weight.detach())
     after = run(captured, example())[0]
@@ -44,7 +44,7 @@ def test_slots_follow_replaced_parameters() -> None:
 
 
 def test_nodes_know_module_and_line() -> None:
-    captured = tzwc.capture(HyperConv().double(), (example(),))
+    captured = tzwc.capture(HyperConv().double(), example())
     convolution = next(n for n in captured.module.graph.nodes if "conv1d" in n.name and location(n).module_path == "")
     where = location(convolution)
     assert where.file is not None
@@ -58,7 +58,7 @@ def test_nodes_know_module_and_line() -> None:
 def test_buffers_dictionaries_and_constants() -> None:
     torch.manual_seed(0)
     model, x = WithBuffers().double(), torch.randn(5, 4, dtype=torch.float64)
-    captured = tzwc.capture(model, ({"x": x},), {"double": True})
+    captured = tzwc.capture(model, {"x": x}, double=True)
     assert int(model.calls) == 0  # capturing left no trace
     attribute = next(slot for slot in captured.slots if slot.kind == "attribute")
     assert attribute.path == "table[0]"
@@ -114,7 +114,7 @@ def test_only_what_is_made_of_a_float_is_assumed(
     use: Callable[[Tensor, Any], Any], kept: float, changed: float
 ) -> None:
     model = _Reads(use)
-    captured = tzwc.capture(model, (example(),))
+    captured = tzwc.capture(model, example())
     for found, expected in zip(run(captured, example()), pytree.tree_leaves(model(example())), strict=True):
         assert torch.equal(found, expected) if isinstance(found, Tensor) else found == expected
     (name,) = captured.assumptions.slots
@@ -168,7 +168,7 @@ def test_what_a_graph_cannot_express_is_refused(make: Callable[[], nn.Module], r
     attributes = dict(model.__dict__)
     generator = random.getstate()
     with pytest.raises(tzwc.CaptureError, match=reason):
-        tzwc.capture(model, (torch.ones(3, 4),))
+        tzwc.capture(model, torch.ones(3, 4))
     assert model.__dict__ == attributes
     assert random.getstate() == generator
     assert torch.autograd.Function.__dict__.get("apply") is not None
@@ -176,4 +176,4 @@ def test_what_a_graph_cannot_express_is_refused(make: Callable[[], nn.Module], r
 
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(tzwc.CaptureError, match=r"do not fit Linear\.forward"):
-        tzwc.capture(nn.Linear(4, 4), (torch.ones(3, 4), 5))
+        tzwc.capture(nn.Linear(4, 4), torch.ones(3, 4), 5)

@@ -19,7 +19,7 @@ from tzwc.graph import nbytes, remove_dead_code
 
 
 def captured_graph(model: nn.Module, *inputs: object, **kwargs: object) -> tuple[fx.Graph, frozenset[str]]:
-    captured = tzwc.capture(model, inputs, kwargs)
+    captured = tzwc.capture(model, *inputs, **kwargs)
     remove_dead_code(captured.module.graph)
     return captured.module.graph, frozenset(slot.name for slot in captured.slots)
 

@@ -63,7 +63,7 @@ def assert_gradients_close(pairs: list[tuple[Tensor | None, Tensor | None]]) -> 
 def test_every_pass_and_every_prefix_keeps_the_result(spec: TerminatorSpec) -> None:
     model, x = build(spec), example_input(spec)
     with torch.no_grad():
-        captured = tzwc.capture(model, (x,))
+        captured = tzwc.capture(model, x)
         expected = model(x)
         for passes in [*SINGLES, *PREFIXES]:
             assert_close(results(captured, rewritten(captured, passes), x), expected)
@@ -73,7 +73,7 @@ def test_every_pass_and_every_prefix_keeps_the_result(spec: TerminatorSpec) -> N
 @given(specs())
 def test_the_pipeline_keeps_all_gradients_in_training(spec: TerminatorSpec) -> None:
     model, x = build(spec).train(), example_input(spec)
-    captured = tzwc.capture(model, (x,))
+    captured = tzwc.capture(model, x)
     for convolution in ("auto", "fft"):
         module = rewritten(captured, DEFAULT_PASSES, convolution)
         torch.manual_seed(0)
@@ -93,7 +93,7 @@ def test_the_pipeline_keeps_all_gradients_in_training(spec: TerminatorSpec) -> N
 @pytest.mark.parametrize("passes", [*SINGLES, *PREFIXES], ids=lambda passes: "+".join(p.name for p in passes) or "none")
 def test_idempotent_and_lint_clean(passes: Sequence[Pass]) -> None:
     model = HyperConv().double()
-    captured = tzwc.capture(model, (example(),))
+    captured = tzwc.capture(model, example())
     once = rewritten(captured, passes)
     code = once.code
     run_pipeline(once, passes, options=OPTIONS, static_slots=frozenset(s.name for s in captured.slots))
@@ -101,7 +101,7 @@ def test_idempotent_and_lint_clean(passes: Sequence[Pass]) -> None:
 
 
 def test_stages_are_snapshots() -> None:
-    captured = tzwc.capture(HyperConv().double(), (example(),))
+    captured = tzwc.capture(HyperConv().double(), example())
     stages = run_pipeline(captured.module, DEFAULT_PASSES, options=OPTIONS, static_slots=frozenset())
     assert [s.name for s in stages] == ["capture", *(p.name for p in DEFAULT_PASSES)]
     assert all(s.graph is not captured.module.graph for s in stages)
@@ -114,12 +114,12 @@ def test_a_pass_that_breaks_the_graph_is_named() -> None:
         first = next(iter(module.graph.nodes))
         output.append(module.graph.node_copy(first))
 
-    captured = tzwc.capture(HyperConv().double(), (example(),))
+    captured = tzwc.capture(HyperConv().double(), example())
     with pytest.raises(tzwc.PassError, match="'breaks'"):
         run_pipeline(captured.module, [Pass("breaks", "", run)], options=OPTIONS, static_slots=frozenset())
 
 
 def test_a_pass_given_twice_is_refused() -> None:
-    captured = tzwc.capture(HyperConv().double(), (example(),))
+    captured = tzwc.capture(HyperConv().double(), example())
     with pytest.raises(tzwc.InvalidArgumentError, match="twice"):
         run_pipeline(captured.module, [DEFAULT_PASSES[0]] * 2, options=OPTIONS, static_slots=frozenset())
