@@ -7,7 +7,7 @@ becomes one more result of the graph, and is put where the program put it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from tzwc.fidelity import Change
 from tzwc.graph import hint
+from tzwc.results import flatten_result, unflatten_result
 from tzwc.tracing import Counter, as_plain
 
 __all__ = ["Counted", "Effect", "Unrepeatable", "effects_of", "replay"]
@@ -74,7 +75,7 @@ class Effect:
         if self.increment is not None:
             return self.container[self.key] + self.increment
         leaves = [results[leaf.index] if isinstance(leaf, _Result) else leaf for leaf in self.leaves]
-        return pytree.tree_unflatten(leaves, self.spec)
+        return unflatten_result(leaves, self.spec)
 
 
 def effects_of(changes: Sequence[Change], add_result: Callable[[Any], int]) -> tuple[Effect, ...]:
@@ -117,8 +118,11 @@ def _effect(change: Change, key: Any, add_result: Callable[[Any], int]) -> Effec
     after = change.after[key]
     if type(after) is Counter:
         return Effect(path, change.container, key, (), pytree.tree_structure(()), True, True, after.increment)
-    leaves, spec = pytree.tree_flatten(pytree.tree_map(as_plain, after))
+    flat, spec = flatten_result(after)
+    leaves = list(map(as_plain, flat))
     described: list[Any] = []
+    if any(map(is_dataclass, pytree.tree_leaves(after))):
+        raise Unrepeatable(f"forward sets {path!r} to a dataclass")
     for leaf in leaves:
         if isinstance(leaf, torch.nn.Parameter) or not isinstance(leaf, (Tensor, torch.SymInt, *_CONSTANTS)):
             raise Unrepeatable(f"forward sets {path!r} to a {type(leaf).__name__}")
@@ -127,7 +131,7 @@ def _effect(change: Change, key: Any, add_result: Callable[[Any], int]) -> Effec
     if not any(isinstance(leaf, _Result) for leaf in described):
         raise Unrepeatable(f"forward sets {path!r} to {after!r}")
     before = change.before[key] if isinstance(change.before, list) or key in change.before else None
-    held, held_spec = pytree.tree_flatten(before)
+    held, held_spec = flatten_result(before)
     if held_spec != spec:
         return Effect(path, change.container, key, tuple(described), spec, False, False)
     settled = all(map(_same_kind, held, leaves))

@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.utils import _pytree as pytree
 
@@ -188,6 +189,9 @@ class _Tracing:
             stack.callback(torch.set_autocast_cache_enabled, torch.is_autocast_cache_enabled())
             torch.set_autocast_cache_enabled(False)
             stack.enter_context(torch.compiler.set_stance("force_eager"))
+            # What a custom autograd.Function saves is for a backward pass that never comes.
+            nothing = torch.empty(0)
+            stack.enter_context(saved_tensors_hooks(lambda _: nothing, lambda saved: saved))
             stack.enter_context(enable_python_dispatcher())
             stack.enter_context(torch._C._AutoDispatchBelowAutograd())
             stack.enter_context(self._tracer)

@@ -84,6 +84,41 @@ def test_a_reentrant_checkpoint_without_gradients_of_its_arguments() -> None:
     assert fast(X.clone().requires_grad_()).requires_grad
 
 
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        del ctx
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        del ctx
+        return -gradient
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(x, y)
+        return x * y, x + y
+
+    @staticmethod
+    def backward(ctx: Any, first: Tensor, second: Tensor) -> Any:  # type: ignore[override]
+        x, y = ctx.saved_tensors
+        return 7 * first * y + second, (first * x).sum(0) - 3 * second.sum(0)
+
+
+def test_custom_functions_that_return_or_save_their_arguments() -> None:
+    for function in (
+        lambda m, x: _Reversal.apply(x * m.weight) + _Reversal.apply(m.weight),
+        lambda m, x: sum(_Product.apply(x, m.weight)),
+    ):
+        _same_gradients(function)
+        fast, _ = pair(function)
+        fast(X)
+        assert fast.level == "whole graph"
+
+
 def test_a_caught_refusal_is_still_one() -> None:
     def forward(module: Any, x: Tensor) -> Any:
         module.calls += 1
@@ -190,6 +225,11 @@ def test_results_keep_their_types_and_identity() -> None:
     for batch in (4, 3):
         assert type(fast(X[:batch])[1]) is torch.Size
         assert fast(X[:batch])[1] == (batch, 6)
+    fast, _ = pair(lambda m, x: setattr(m, "size", x.shape) or x * m.weight, size=X.shape)
+    for batch in (4, 3, 3, 4):
+        fast(X[:batch])
+        assert type(fast.size) is torch.Size
+        assert fast.size == (batch, 6)
     fast, _ = pair(lambda m, x: _Prepared(x * m.weight))
     assert fast(X).name == "prepared"
     fast, _ = pair(lambda m, _: m.kept, kept=[1, 2])

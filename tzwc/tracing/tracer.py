@@ -289,9 +289,12 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = run(fakes)
         if before != [self.tensors.fake_of(t)._version for t in tensors]:
             self.refuse("calls a custom autograd.Function that writes to its arguments")
-        originals = {id(self.tensors.fake_of(t)): t for t in tensors}
+        # An argument that is returned as it is becomes a tensor with a history of its own.
+        given = set(map(id, fakes))
+        with _disable_current_modes(), self._fake_mode:
+            result = pytree.tree_map_only(Tensor, lambda t: t.detach() if id(t) in given else t, result)
         self._describe(node, result)
-        return self._returned(node, result, {i: t for i, t in originals.items() if isinstance(t, FakeTensor)})
+        return self._returned(node, result, {})
 
     # --- nodes ------------------------------------------------------------------------------------------------------
 
