@@ -1,4 +1,4 @@
-"""The command line: ``tzwc demo``, ``tzwc compile``, ``tzwc view``, ``tzwc passes`` and ``tzwc bench``.
+"""The command line; the commands that look into a model are in :mod:`tzwc.inspection_commands`.
 
 Exit codes: 0 for success, 1 when the work failed, 2 when the command was not understood. torch is imported by the
 commands that need it, so that ``--help`` answers at once.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +17,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tzwc.terminal import error_line, output
+from tzwc import inspection_commands
+from tzwc.terminal import error_line, output, reported
 
 __all__ = ["app", "main"]
 
@@ -32,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 success, 1 the work failed, 2 the command was not understood.",
 )
+inspection_commands.register(app)
 bench = typer.Typer(no_args_is_help=True, help="Measure, contenders in turns, on this machine.")
 app.add_typer(bench, name="bench")
 
@@ -59,29 +59,6 @@ def _closed_pipe() -> None:
     sys.exit(1)
 
 
-@contextmanager
-def _reported(trace: bool) -> Iterator[None]:
-    """Turn exceptions into one line and an exit code."""
-    from tzwc.errors import InvalidArgumentError
-
-    try:
-        yield
-    except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
-        raise
-    except KeyboardInterrupt:
-        error_line("interrupted")
-        raise typer.Exit(130) from None
-    except Exception as error:
-        if trace:
-            raise
-        if isinstance(error, InvalidArgumentError):
-            error_line(str(error))
-            raise typer.Exit(2) from None
-        known = type(error).__module__.startswith("tzwc.")
-        error_line(str(error) if known else f"{type(error).__name__}: {error} (--traceback shows where)")
-        raise typer.Exit(1) from None
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"tzwc {version('tzwc')} (torch {version('torch')})")
@@ -101,9 +78,23 @@ def _common(
 def passes(json_: Json = False) -> None:
     """List the passes, in the order in which they run."""
     from tzwc.passes import DEFAULT_PASSES
+    from tzwc.plugins import PluginError, announced, load
 
+    extra: list[tuple[str, str]] = []
+    try:
+        points = announced()
+    except PluginError as error:
+        points = {}
+        error_line(str(error))
+    for name, point in points.items():
+        try:
+            extra.append((name, load(point).summary))
+        except PluginError as error:  # one broken package must not hide the others
+            error_line(str(error))
     if json_:
-        typer.echo(json.dumps([{"name": p.name, "summary": p.summary} for p in DEFAULT_PASSES], indent=2))
+        listed = [{"name": p.name, "summary": p.summary, "default": True} for p in DEFAULT_PASSES]
+        listed += [{"name": name, "summary": summary, "default": False} for name, summary in extra]
+        typer.echo(json.dumps(listed, indent=2))
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("#", justify="right")
@@ -111,6 +102,8 @@ def passes(json_: Json = False) -> None:
     table.add_column("what it does")
     for position, step in enumerate(DEFAULT_PASSES, 1):
         table.add_row(str(position), step.name, escape(step.summary))
+    for name, summary in extra:
+        table.add_row("", name, f"{escape(summary)} [dim](installed; run it with --passes)[/dim]")
     output().print(table)
 
 
@@ -135,7 +128,7 @@ def compile_(
     The model is a preset (cifar10, smnist, digits…) or one of your own, as module:factory: the module is looked for in
     the working directory too. Presets know their sizes; every other model needs one --input for each argument.
     """
-    with _reported(trace):
+    with reported(trace):
         from tzwc.compile_command import Request, run
 
         names = None if chosen is None else [name.strip() for name in chosen.split(",") if name.strip()]
@@ -165,7 +158,7 @@ def demo(
     Needs no network: the 1,797 images of handwritten digits come with scikit-learn. Exits with 1 when the compiled
     model does not give the results of the eager one.
     """
-    with _reported(trace):
+    with reported(trace):
         from tzwc.demo import Settings, run
 
         settings = Settings(epochs, seconds, backend, threads, out)
@@ -187,7 +180,7 @@ def view(
 
     The page needs neither a network nor a server; --serve is for a browser that may not read files.
     """
-    with _reported(trace):
+    with reported(trace):
         from tzwc.inspection.viewer.serve import view as show
 
         show(target, serve_it=serve, port=port, open_it=open_, say=typer.echo)
@@ -210,7 +203,7 @@ def bench_cache(
 
     With Inductor, every contender compiles for minutes; --backend eager gives a quick look at the rest.
     """
-    with _reported(trace):
+    with reported(trace):
         import torch
 
         from tzwc.bench.cache import Request, run
@@ -250,7 +243,7 @@ def bench_capture(
     The model initialises itself in its first forward, reads tensors back and leaves values on its modules. With
     Inductor, every contender compiles for minutes; --backend eager gives a quick look at the rest.
     """
-    with _reported(trace):
+    with reported(trace):
         import torch
 
         from tzwc.bench.capture import Request, run

@@ -33,6 +33,7 @@ class Request:
         train: compile forward and backward, in training mode.
         dump: folder for the graphs, or ``None``.
         options: of ``tzwc.compile``.
+        measure: time the operators of the final graph for the report.
     """
 
     target: str
@@ -41,6 +42,7 @@ class Request:
     train: bool = False
     dump: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    measure: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def run(request: Request) -> Outcome:
         fast.dump(request.dump)
     difference = None if expected is None else largest_difference(actual, expected)
     compiled = bool(fast.specialisations)
-    return Outcome(type(model).__name__, described, seconds, difference, compiled, fast.report(), request.dump)
+    report = fast.report(measure=inputs if request.measure else False)
+    return Outcome(type(model).__name__, described, seconds, difference, compiled, report, request.dump)
 
 
 def _eager(model: nn.Module, inputs: list[torch.Tensor], described: tuple[str, ...]) -> Any:

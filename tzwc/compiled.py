@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from tzwc.accumulate import Accumulation, AccumulationError
 from tzwc.call_key import CallKey, call_key
 from tzwc.describe import specialisation_infos, versions
+from tzwc.environment import dump_as_asked
 from tzwc.errors import InvalidArgumentError
 from tzwc.guards import transforms_active
 from tzwc.inspection import Report, diff, dump
@@ -95,6 +96,7 @@ class CompiledModule(SharedModule):
                     # Tracing writes to the live module: no other call may see that.
                     with self._gate.writing(), self._lock:
                         self._variants.learn(unknown.state, unknown.key, args, kwargs, unknown.accumulating)
+                    dump_as_asked(self)
                 except RunOnce:
                     return self.original(*args, **kwargs)
         return self._run_original("parameters or attributes keep changing between calls", args, kwargs)
@@ -224,9 +226,18 @@ class CompiledModule(SharedModule):
         hint = f"choose one of {names}" if names else "call the module once before looking at its stages"
         raise InvalidArgumentError(f"name={name!r}: no such stage; {hint}")
 
-    def report(self) -> Report:
-        """What was captured, what every pass did and declined and why, and what is kept; print it or ask its forms."""
+    def report(self, *, measure: bool | torch.Tensor | Sequence[Any] = False) -> Report:
+        """What was captured, what every pass did and declined and why, and what is kept; print it or ask its forms.
+
+        Args:
+            measure: also time the operators of every graph, one at a time: on random inputs (``True``), or on these.
+        """
         infos = specialisation_infos(self.specialisations)
+        if measure is not False:
+            from tzwc.measurement import measured  # which nothing else needs
+
+            given = [t for t in pytree.tree_leaves(measure) if isinstance(t, torch.Tensor)]
+            infos = tuple(measured(i, s, given) for i, s in zip(infos, self.specialisations, strict=True))
         name = type(self.original).__name__
         notes = () if infos else ("Call the module once: it is captured by its first call.",)
         remarks = (*self.remarks, *(remark for part in self._parts for remark in part.remarks))

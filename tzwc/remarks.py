@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-__all__ = ["Location", "Remark", "RemarkKind"]
+__all__ = ["Location", "Remark", "RemarkKind", "select"]
 
 RemarkKind = Literal["applied", "declined", "note"]
 """``applied``: a rewrite was made; ``declined``: a candidate was left alone; ``note``: a fact worth knowing."""
@@ -61,3 +62,32 @@ class Remark:
 
     def __str__(self) -> str:
         return f"[{self.pass_name}/{self.rule}] {self.kind}: {self.reason} ({self.location})"
+
+
+def select(
+    remarks: Iterable[Remark],
+    *,
+    pass_name: str | None = None,
+    kind: RemarkKind | None = None,
+    module: str | None = None,
+    rule: str | None = None,
+) -> tuple[Remark, ...]:
+    """The remarks that fit everything given.
+
+    Args:
+        pass_name, rule: names; ``*`` stands for any characters.
+        kind: see :data:`RemarkKind`.
+        module: dotted path of a module, which stands for all inside of it as well; ``blocks.*.conv`` for several.
+    """
+
+    def inside(path: str, wanted: str) -> bool:
+        return fnmatchcase(path, wanted) or fnmatchcase(path, f"{wanted}.*")
+
+    return tuple(
+        remark
+        for remark in remarks
+        if (pass_name is None or fnmatchcase(remark.pass_name, pass_name))
+        and (kind is None or remark.kind == kind)
+        and (module is None or inside(remark.location.module_path, module))
+        and (rule is None or fnmatchcase(remark.rule, rule))
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-__all__ = ["error_line", "errors", "output", "working"]
+__all__ = ["error_line", "errors", "output", "reported", "working"]
 
 
 def output() -> Console:
@@ -40,3 +41,26 @@ def working(description: str) -> Iterator[None]:
     with Progress(*columns, console=console, transient=True) as progress:
         progress.add_task(description, total=None)
         yield
+
+
+@contextmanager
+def reported(trace: bool) -> Iterator[None]:
+    """Turn exceptions into one line and an exit code."""
+    from tzwc.errors import InvalidArgumentError
+
+    try:
+        yield
+    except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+        raise
+    except KeyboardInterrupt:
+        error_line("interrupted")
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if trace:
+            raise
+        if isinstance(error, InvalidArgumentError):
+            error_line(str(error))
+            raise typer.Exit(2) from None
+        known = type(error).__module__.startswith("tzwc.")
+        error_line(str(error) if known else f"{type(error).__name__}: {error} (--traceback shows where)")
+        raise typer.Exit(1) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tzwc.inspection.diff import diff
 from tzwc.inspection.dot import to_dot
 from tzwc.inspection.dump import dump
-from tzwc.inspection.model import CachedValueInfo, CacheStatistics, CaptureInfo, SpecialisationInfo
+from tzwc.inspection.model import CachedValueInfo, CacheStatistics, CaptureInfo, MeasuredGroup, SpecialisationInfo
 from tzwc.inspection.networks import to_graphml, to_networkx
 from tzwc.inspection.report import Report
 from tzwc.inspection.serialize import graph_from_dict, graph_to_dict, stage_from_dict, stage_to_dict
@@ -16,6 +16,7 @@ __all__ = [
     "CacheStatistics",
     "CachedValueInfo",
     "CaptureInfo",
+    "MeasuredGroup",
     "PythonText",
     "Report",
     "SpecialisationInfo",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tzwc.pipeline import Stage
 from tzwc.remarks import Location, Remark
 
-__all__ = ["CacheStatistics", "CachedValueInfo", "CaptureInfo", "SpecialisationInfo"]
+__all__ = ["CacheStatistics", "CachedValueInfo", "CaptureInfo", "MeasuredGroup", "SpecialisationInfo"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,25 @@ class CacheStatistics:
 
 
 @dataclass(frozen=True)
+class MeasuredGroup:
+    """Operators of one kind or one module in the residual graph.
+
+    Attributes:
+        name: what they have in common: the rule that made them, an operator, a module path.
+        calls: how many there are.
+        seconds: measured time of one run of all of them.
+        estimated: the cost model's estimate of the same.
+        nbytes: size of their results.
+    """
+
+    name: str
+    calls: int
+    seconds: float
+    estimated: float
+    nbytes: int
+
+
+@dataclass(frozen=True)
 class SpecialisationInfo:
     """One graph of the model: made for one class of input shapes, one gradient mode, one set of training flags.
 
@@ -92,6 +111,7 @@ class SpecialisationInfo:
         calls: how often this specialisation ran.
         slots: dotted parameter or buffer name by placeholder name; the other placeholders are inputs.
         notes: what the user could do to gain more, a sentence each.
+        measured_operators, measured_modules: where the time of the residual graph goes, where that was asked for.
         root: holds what the ``get_attr`` nodes of the stages refer to (submodules of higher-order operators,
             constants); may be ``None`` when no stage has such nodes.
         kept_values: gives the tensors behind ``frontier`` in its order, or none when nothing has been evaluated. A
@@ -110,6 +130,8 @@ class SpecialisationInfo:
     calls: int = 0
     slots: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    measured_operators: tuple[MeasuredGroup, ...] = ()
+    measured_modules: tuple[MeasuredGroup, ...] = ()
     root: nn.Module | None = None
     kept_values: Callable[[], Sequence[Tensor]] | None = field(default=None, repr=False, compare=False)
 

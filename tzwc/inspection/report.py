@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tzwc.inspection.layout import Block, markdown, plain, rich_blocks
 from tzwc.inspection.model import SpecialisationInfo
 from tzwc.inspection.sections import operations, report_blocks, specialisation_blocks
 from tzwc.pipeline import Stage
-from tzwc.remarks import Remark
+from tzwc.remarks import Remark, RemarkKind, select
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -49,6 +50,31 @@ class Report:
         for info in self.specialisations:
             blocks += specialisation_blocks(info)
         return blocks
+
+    @property
+    def all_remarks(self) -> tuple[Remark, ...]:
+        """Every remark: on the model as a whole, then specialisation by specialisation."""
+        return self.remarks + tuple(remark for info in self.specialisations for remark in info.all_remarks)
+
+    def filter(
+        self,
+        *,
+        pass_name: str | None = None,
+        kind: RemarkKind | None = None,
+        module: str | None = None,
+        rule: str | None = None,
+    ) -> Report:
+        """This report with those remarks only that fit everything given; see :func:`tzwc.remarks.select`."""
+        chosen = partial(select, pass_name=pass_name, kind=kind, module=module, rule=rule)
+        infos = tuple(
+            replace(
+                info,
+                remarks=chosen(info.remarks),
+                stages=tuple(replace(stage, remarks=chosen(stage.remarks)) for stage in info.stages),
+            )
+            for info in self.specialisations
+        )
+        return replace(self, remarks=chosen(self.remarks), specialisations=infos)
 
     def __str__(self) -> str:
         return plain(self.blocks())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tzwc.inspection.grouping import INDEX, NUMBER, abbreviate, group_remarks, merge_similar
 from tzwc.inspection.layout import Block, Bullets, Facts, Heading, Paragraph, Table
-from tzwc.inspection.model import CachedValueInfo, SpecialisationInfo
+from tzwc.inspection.model import CachedValueInfo, MeasuredGroup, SpecialisationInfo
 from tzwc.inspection.quantities import count, flops, seconds, size
 from tzwc.inspection.text import short_path
 from tzwc.pipeline import Stage
@@ -52,7 +52,35 @@ def specialisation_blocks(info: SpecialisationInfo) -> list[Block]:
     blocks += _remark_blocks(info.all_remarks, 3)
     if info.frontier:
         blocks += _cache_blocks(info.frontier)
+    for title, groups in (("operators", info.measured_operators), ("modules", info.measured_modules)):
+        if groups:
+            blocks += _measured_blocks(title, groups)
     return blocks + _note_blocks(info.notes, 3)
+
+
+def _measured_blocks(title: str, groups: Sequence[MeasuredGroup]) -> list[Block]:
+    total = sum(group.seconds for group in groups) or 1.0
+    header = (title, "calls", "measured", "share", "estimated", "bytes")
+    rows = tuple(
+        (
+            group.name,
+            f"{group.calls:,}",
+            seconds(group.seconds),
+            f"{group.seconds / total:.0%}",
+            seconds(group.estimated),
+            size(group.nbytes),
+        )
+        for group in groups[:_VALUES]
+    )
+    rest = groups[_VALUES:]
+    blocks: list[Block] = [
+        Heading(f"measured by {title}, one at a time", 3),
+        Table(header, rows, frozenset(header[1:])),
+    ]
+    if rest:
+        left = seconds(sum(group.seconds for group in rest))
+        blocks.append(Paragraph(f"and {count(len(rest), 'more group')} with {left} in total"))
+    return blocks
 
 
 def _facts(info: SpecialisationInfo) -> Iterator[tuple[str, str]]:
