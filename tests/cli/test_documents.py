@@ -13,7 +13,7 @@ import tzwc
 from tzwc.passes import DEFAULT_PASSES
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/writing-a-pass.md")
 
 
 @pytest.fixture
@@ -26,10 +26,33 @@ def _without_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_without_compiler")
 def test_python_of_the_readme(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
+    first, second = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(first, "README.md", "exec"), names)
     assert "hoist_static" in capsys.readouterr().out
     assert (tmp_path / "out" / "digits").is_dir()
+    exec(compile("x = torch.rand(2, 1, 8, 8)\n" + second, "README.md", "exec"), names)
+    said = capsys.readouterr().out
+    assert "every stage is within it" in said
+    assert "measured by operators" in said
+
+
+@pytest.mark.usefixtures("_without_compiler")
+def test_writing_a_pass(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of the page are one program; the first is a module that a package can announce."""
+    text = (ROOT / "docs" / "writing-a-pass.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks[0].strip().splitlines()) <= 30  # twenty lines, and the imports
+    (tmp_path / "simplify_relu.py").write_text(blocks[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    program = tmp_path / "program.py"
+    program.write_text("from simplify_relu import *\n" + "".join(blocks[1:]))
+    runpy.run_path(str(program))
+    said = capsys.readouterr().out
+    assert "simplify_relu/double" in said
+    assert "drop@" in said
+    (entry,) = re.findall(r'\[project\.entry-points\."tzwc\.passes"\]\nsimplify_relu = "(.*)"', text)
+    assert tzwc.passes.by_name(entry).name == "simplify_relu"
 
 
 @pytest.mark.usefixtures("_without_compiler")
@@ -50,7 +73,7 @@ def test_examples(example: str, capsys: pytest.CaptureFixture[str], monkeypatch:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / document).read_text()):
-        assert (ROOT / target).exists(), target
+        assert ((ROOT / document).parent / target).exists(), target
 
 
 def test_readme_names_every_pass() -> None:
