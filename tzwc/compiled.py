@@ -92,6 +92,8 @@ class CompiledModule(SharedModule):
                 with self._gate.reading():
                     return self._call(args, kwargs)
             except _Unknown as unknown:
+                if self._gate.inside:
+                    return self._run_original("it is called from within a call of itself", args, kwargs)
                 try:
                     # Tracing writes to the live module: no other call may see that.
                     with self._gate.writing(), self._lock:

@@ -23,6 +23,11 @@ class Gate:
         self._writer: int | None = None
         self._mine = threading.local()
 
+    @property
+    def inside(self) -> bool:
+        """Whether this thread is reading."""
+        return getattr(self._mine, "depth", 0) > 0
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Keep writers out."""

@@ -160,7 +160,7 @@ class _Tracing:
         interception = Interception(self._tracer, numbers=self._numbers)
         try:
             for path, container, key in self._counters:
-                container[key] = Counter(path, self._tracer.refuse)
+                container[key] = Counter(path, self._tracer.refuse, container[key])
             with same_randomness(), interception.active():
                 result = self._call(fake_args, fake_kwargs)
             return self._finish(result, state, interception)

@@ -7,8 +7,9 @@ import copy
 import dataclasses
 import logging
 import sys
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 import tzwc
 from tests.tzwc.test_faithful import Written, X, pair
+from tzwc.tracing import Counter
 
 
 def _same_gradients(function: Callable[..., Any], **attributes: Any) -> None:
@@ -249,6 +251,30 @@ def test_what_is_written_and_logged(capsys: pytest.CaptureFixture[str], caplog: 
         fast(X)
     assert capsys.readouterr().out.count("called") == 3
     assert [record.name for record in caplog.records].count("model") == 3
+
+
+def test_a_module_that_calls_what_it_was_compiled_to() -> None:
+    def forward(module: Any, x: Tensor, depth: int = 2) -> Any:
+        return x * module.weight if depth == 0 else module.__dict__["again"](x, depth - 1) + 1
+
+    fast, model = pair(forward)
+    fast.original.__dict__["again"], model.__dict__["again"] = fast, model
+    for _ in range(2):
+        assert torch.equal(fast(X), model(X))
+
+
+def test_a_counter_is_an_integer_to_other_threads() -> None:
+    def refuse(what: str) -> NoReturn:
+        raise tzwc.CaptureError(what)
+
+    counter: Any = Counter("calls", refuse, 5) + 1
+    with pytest.raises(tzwc.CaptureError, match="depends on 'calls'"):
+        int(counter)
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.extend([counter + 1, counter > 3, str(counter), 10 % counter]))
+    thread.start()
+    thread.join()
+    assert found == [7, True, "6", 4]
 
 
 def test_nothing_stays_patched() -> None:

@@ -6,6 +6,7 @@ need not know it; so it is traced with a stand-in that refuses everything but ad
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -13,39 +14,38 @@ __all__ = ["Counter"]
 
 
 class Counter:
-    """Stands for an integer attribute.
+    """Stands for an integer attribute; to other threads, which may call the module meanwhile, it is the integer.
 
     Args:
         path: dotted name of the attribute.
         refuse: gives up, and tells why.
+        value: what it stands for.
         increment: what was added so far.
     """
 
-    def __init__(self, path: str, refuse: Callable[[str], NoReturn], increment: int = 0) -> None:
-        self.path, self.refuse, self.increment = path, refuse, increment
+    def __init__(self, path: str, refuse: Callable[[str], NoReturn], value: int, increment: int = 0) -> None:
+        self.path, self.refuse, self.value, self.increment = path, refuse, value, increment
+        self._thread = threading.get_ident()
 
-    def __add__(self, other: Any) -> Counter:
-        if type(other) is not int:
-            self._read()
-        return Counter(self.path, self.refuse, self.increment + other)
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> Counter:
-        return self + -other if type(other) is int else self._read()
-
-    def _read(self, *operands: Any) -> NoReturn:
-        del operands
-        self.refuse(f"depends on {self.path!r}, which forward changes at every call")
+    def _operate(self, name: str, *operands: Any) -> Any:
+        if threading.get_ident() != self._thread:
+            return getattr(self.value + self.increment, name)(*operands)
+        if name in ("__add__", "__radd__", "__sub__") and type(operands[0]) is int:
+            added = -operands[0] if name == "__sub__" else operands[0]
+            return Counter(self.path, self.refuse, self.value, self.increment + added)
+        return self.refuse(f"depends on {self.path!r}, which forward changes at every call")
 
     # isinstance(counter, int) must hold, as it does for what it stands for.
     @property  # type: ignore[misc]
     def __class__(self) -> type:
         return int
 
-    __hash__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _read
-    __int__ = __index__ = __float__ = __bool__ = __complex__ = __str__ = __repr__ = __format__ = _read
-    __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _read
-    __pow__ = __rpow__ = __rsub__ = __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _read
-    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __neg__ = __pos__ = __abs__ = __invert__ = _read
-    __round__ = __floor__ = __ceil__ = __trunc__ = __divmod__ = __rdivmod__ = _read
+
+def _operator(name: str) -> Callable[..., Any]:
+    return lambda counter, *operands: counter._operate(name, *operands)
+
+
+_READING = "hash eq ne lt le gt ge int index float bool str repr format round floor ceil trunc neg pos abs invert"
+_BINARY = "add sub mul truediv floordiv mod divmod pow and or xor lshift rshift"
+for _name in [*_READING.split(), *_BINARY.split(), *(f"r{name}" for name in _BINARY.split())]:
+    setattr(Counter, f"__{_name}__", _operator(f"__{_name}__"))
