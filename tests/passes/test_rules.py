@@ -77,6 +77,26 @@ def test_a_near_miss_names_the_first_condition_that_failed():
     assert not _apply(lambda k, x: k - x + 1.5, rule)[2]
 
 
+def test_a_near_miss_names_the_calls_that_did_fit():
+    product = op(aten.mul.Tensor, any_("a"), any_("b"), name="twice")
+    rule = _rule(
+        pattern=op(aten.add.Tensor, product, op(aten.mul.Tensor, any_("c"), any_("d"), name="twice")), near_miss=2
+    )
+    _, count, remarks = _apply(lambda k, x: k * x + x * x, rule)
+    assert count == 0
+    assert "'twice' would have to be both mul and mul_1" in remarks[0].reason
+    assert remarks[0].nodes == ("add", "mul")
+
+
+def test_a_rewrite_that_is_not_admitted_is_left_alone():
+    program = capture_function(lambda k, x: (x + k * x) + (x + k * k), [K], X)
+    asked = []
+    context = PassContext("test", {}, program.slot_names, chooser=lambda r: asked.append(str(r)) or r.node == "add")
+    assert apply_rules(program.module.graph, [_rule()], context) == 1
+    assert set(asked) == {"fma@add", "fma@add_1"}
+    assert len(context.remarks) == 1
+
+
 def test_nothing_is_rewritten_that_the_program_writes_to():
     def function(k, x):
         y = k * x
