@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tzwc import inspection, models, ops, passes
+    from tzwc import dynamo, inspection, models, ops, passes
     from tzwc.accumulate import AccumulationError
     from tzwc.api import compile
     from tzwc.assumptions import Assumption
@@ -41,6 +41,7 @@ __all__ = [
     "bisect",
     "capture",
     "compile",
+    "dynamo",
     "inspection",
     "models",
     "ops",

@@ -17,7 +17,7 @@ from tzwc.fidelity import PythonState
 from tzwc.graph_capture import Capture
 from tzwc.results import flatten_result
 
-__all__ = ["disagreement"]
+__all__ = ["difference", "disagreement", "restore"]
 
 # The captured graph calls the very operators of the module in the same order. Only a reduction that is split among
 # threads may round differently from one run to the next: a few dozen roundings, relative to the largest element.
@@ -44,11 +44,11 @@ def disagreement(module: nn.Module, captured: Capture, args: Sequence[Any], kwar
             after = [b.detach().clone() for b in dict(_tensors(module, captured)).values()]
         finally:
             state.restore()
-            _restore(tensors, before)
+            restore(tensors, before)
         with torch.random.fork_rng():
             actual = captured.module(*(slot.fetch() for slot in captured.slots), *inputs)
         written = [b.detach().clone() for b in tensors]
-        _restore(tensors, before)
+        restore(tensors, before)
     if spec != captured.out_spec:
         return f"the result has the structure {captured.out_spec}, not {spec}"
     if changed != {(id(effect.container), effect.key) for effect in captured.effects}:
@@ -57,19 +57,19 @@ def disagreement(module: nn.Module, captured: Capture, args: Sequence[Any], kwar
         return "it prints something else"
     count = len(expected)
     for index, (a, b) in enumerate(zip(actual[:count], expected, strict=True)):
-        difference = _difference(a, b)
-        if difference:
-            return f"output {index}: {difference}"
+        gap = difference(a, b)
+        if gap:
+            return f"output {index}: {gap}"
     for effect, b in zip(captured.effects, set_by_module, strict=True):
         for found, wanted in zip(pytree.tree_leaves(effect.value(actual[count:])), pytree.tree_leaves(b), strict=True):
-            difference = _difference(found, wanted)
-            if difference:
-                return f"{effect.path!r}: {difference}"
+            gap = difference(found, wanted)
+            if gap:
+                return f"{effect.path!r}: {gap}"
     replaced = {effect.path for effect in captured.effects}
     for name, a, b in zip(named, written, after, strict=True):
-        difference = None if name in replaced else _difference(a, b)
-        if difference:
-            return f"{name!r}: {difference}"
+        gap = None if name in replaced else difference(a, b)
+        if gap:
+            return f"{name!r}: {gap}"
     return None
 
 
@@ -104,13 +104,15 @@ def _printing() -> Iterator[list[tuple[tuple[Any, ...], dict[str, Any]]]]:
         builtins.print = original
 
 
-def _restore(tensors: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
+def restore(tensors: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
+    """Give ``tensors`` their ``values`` back, without a write where they have them."""
     for tensor, value in zip(tensors, values, strict=True):
         if not torch.equal(tensor, value):
             tensor.detach().copy_(value)
 
 
-def _difference(actual: Any, expected: Any) -> str | None:
+def difference(actual: Any, expected: Any) -> str | None:
+    """How a result differs by more than another order of summation explains; ``None`` when it does not."""
     if not isinstance(expected, torch.Tensor) or not isinstance(actual, torch.Tensor):
         return None if type(actual) is type(expected) and actual == expected else f"{actual!r}, not {expected!r}"
     if (actual.shape, actual.dtype, actual.device) != (expected.shape, expected.dtype, expected.device):

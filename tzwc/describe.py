@@ -13,7 +13,7 @@ from tzwc.inspection.model import CachedValueInfo, CacheStatistics, CaptureInfo,
 from tzwc.inspection.values import describe, value_of
 from tzwc.specialisation import Specialisation
 
-__all__ = ["specialisation_infos", "versions"]
+__all__ = ["cached_info", "specialisation_infos", "versions"]
 
 
 def specialisation_infos(specialisations: Sequence[Specialisation]) -> tuple[SpecialisationInfo, ...]:
@@ -47,7 +47,7 @@ def _info(name: str, specialisation: Specialisation) -> SpecialisationInfo:
         level="whole graph with assumptions" if captured.assumptions.entries else "whole graph",
         stages=tuple(specialisation.stages),
         remarks=tuple(specialisation.remarks),
-        frontier=tuple(_cached(value, slots) for value in specialisation.split.program.values),
+        frontier=tuple(cached_info(value, slots) for value in specialisation.split.program.values),
         cache=CacheStatistics(evaluations=stats.misses, reuses=stats.hits, invalidations=max(0, stats.misses - 1)),
         capture=CaptureInfo(
             "partial evaluation", specialisation.capture_seconds, tuple(map(str, captured.assumptions.entries))
@@ -61,7 +61,8 @@ def _info(name: str, specialisation: Specialisation) -> SpecialisationInfo:
     )
 
 
-def _cached(value: CachedValue, slots: Mapping[str, str]) -> CachedValueInfo:
+def cached_info(value: CachedValue, slots: Mapping[str, str]) -> CachedValueInfo:
+    """The record of a kept value; ``slots`` gives dotted names by placeholder name."""
     return CachedValueInfo(
         node=value.node.name,
         type=describe(value_of(value.node)),

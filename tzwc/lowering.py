@@ -21,9 +21,9 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from tzwc.errors import InvalidArgumentError
 
-__all__ = ["Backend", "Lowered", "check_backend", "lower"]
+__all__ = ["INDUCTOR", "Backend", "Lowered", "check_backend", "lower"]
 
-_INDUCTOR = {
+INDUCTOR = {
     # Inductor's own random numbers differ from eager's; with the same seed, dropout must drop the same elements.
     "fallback_random": True,
     # Channels-last activations leave the operands of per-sample products strided, and each batched product then
@@ -43,8 +43,9 @@ def check_backend(backend: Backend) -> Backend:
     """
     if callable(backend):
         return backend
-    if backend not in torch._dynamo.list_backends(exclude_tags=()):
-        usual = sorted([*torch._dynamo.list_backends(), "eager", "aot_eager"])
+    # What ``torch.compile`` knows as "tzwc" makes graphs and leaves lowering to another backend.
+    if backend == "tzwc" or backend not in torch._dynamo.list_backends(exclude_tags=()):
+        usual = sorted([*(b for b in torch._dynamo.list_backends() if b != "tzwc"), "eager", "aot_eager"])
         raise InvalidArgumentError(f"backend={backend!r} is not known to torch.compile; choose one of {usual}")
     return backend
 
@@ -67,5 +68,5 @@ def lower(
         # Inductor caches compiled graphs on disk only where there is a shape environment.
         mode = FakeTensorMode(shape_env=ShapeEnv())
         examples = [mode.from_tensor(example, static_shapes=True) for example in examples]
-    with tracing(TracingContext(mode)), inductor_config.patch(_INDUCTOR):
+    with tracing(TracingContext(mode)), inductor_config.patch(INDUCTOR):
         return compiler(module, list(examples))

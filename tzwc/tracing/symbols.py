@@ -24,7 +24,7 @@ class SymbolNodes:
     def __init__(self, graph: fx.Graph) -> None:
         self._graph = graph
         self._known: dict[sympy.Expr, fx.Node] = {}
-        self._symbols: dict[sympy.Symbol, tuple[fx.Node, int, torch.SymInt]] = {}
+        self._symbols: dict[sympy.Symbol, tuple[fx.Node, int, torch.SymInt | torch.SymFloat]] = {}
 
     def define(self, placeholder: fx.Node, tensor: torch.Tensor) -> None:
         """Let the symbolic sizes of an input stand for the sizes of its placeholder."""
@@ -32,6 +32,22 @@ class SymbolNodes:
         for dimension, size in enumerate(sizes):
             if isinstance(size, torch.SymInt) and isinstance(size.node.expr, sympy.Symbol):
                 self._symbols.setdefault(size.node.expr, (placeholder, dimension, size))
+
+    def define_number(self, name: str, number: torch.SymInt) -> fx.Node | None:
+        """A placeholder for a symbolic number that is an input itself; none when it is the size of another input."""
+        if number.node.expr in self._symbols:
+            return None
+        anchor = next(iter(n for n in self._graph.nodes if n.op != "placeholder" or n.name == "tzwc_anchor"))
+        with self._graph.inserting_before(anchor):
+            node = self._graph.placeholder(name)
+        self.stand_for(number, node)
+        return node
+
+    def stand_for(self, number: torch.SymInt | torch.SymFloat, node: fx.Node) -> None:
+        """Let ``node`` be the symbol ``number`` from now on."""
+        node.meta["val"] = number
+        self._symbols[number.node.expr] = node, 0, number
+        self._known[number.node.expr] = node
 
     def node_for(self, number: _Number) -> Any:
         """The node that computes ``number``, or its value when it is fixed.
