@@ -171,6 +171,7 @@ def test_agreement_with_tzwc_compile(name: str) -> None:
                 results.append(_tensors(run(*args, **kwargs)))
         for found, expected in zip(*results, strict=True):
             close(found, expected)
+    assert remarks() == []
 
 
 def _tensors(result: Any) -> list[Tensor]:

@@ -14,6 +14,7 @@ from tzwc.errors import CaptureError
 
 __all__ = ["Runner"]
 
+_TRANSFORMS = ("torch._functorch.", "torch.func.", "torch._dynamo.")
 _data = getattr(torch._C._autograd, "_get_data_attr", None)
 _checkpoint = torch.ops.higher_order.tag_activation_checkpoint
 
@@ -58,8 +59,8 @@ class Runner(fx.Interpreter):
             raise CaptureError(f"{self._origins.line()} calls the higher-order operator {target.__name__}")
         if target is _data:
             return args[0].detach()
-        module = getattr(target, "__module__", None) or ""
-        if module.startswith(("torch._functorch", "torch.func", "torch._dynamo")):
+        module = f"{getattr(target, '__module__', None)}."
+        if module.startswith(_TRANSFORMS):
             raise CaptureError(f"{self._origins.line()} calls {getattr(target, '__name__', target)}")
         return super().call_function(target, args, kwargs)
 
