@@ -13,7 +13,7 @@ from tzwc.graph import location
 from tzwc.inspection.diff import diff
 from tzwc.inspection.layout import Block, Bullets, Facts, Heading, Paragraph, markdown, plain, rich_blocks
 from tzwc.inspection.report import json_safe
-from tzwc.numerics import options_for
+from tzwc.numerics import check_tolerance, options_for
 from tzwc.pipeline import Pass, PassContext, Rewrite, run_pass
 from tzwc.remarks import Location
 from tzwc.reproduction import script
@@ -144,6 +144,7 @@ def bisect(
         InvalidArgumentError: an argument cannot be used.
         CaptureError: the model cannot be captured.
     """
+    check_tolerance(tolerance)
     chosen = options_for(model, passes, options)
     trial = subject(model, inputs, kwargs, chosen)
     bound = trial.tolerance if tolerance is None else tolerance

@@ -21,7 +21,7 @@ from tzwc.trials import Results, Subject, gap, subject
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
 
-__all__ = ["StageGap", "Verification", "options_for", "verify"]
+__all__ = ["StageGap", "Verification", "check_tolerance", "options_for", "verify"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,12 @@ class Verification:
         return result
 
 
+def check_tolerance(tolerance: float | None) -> None:
+    """Refuse a tolerance that no distance can keep, or that says nothing."""
+    if tolerance is not None and not 0 <= tolerance < float("inf"):
+        raise InvalidArgumentError(f"tolerance={tolerance!r}: expected a finite number that is not negative")
+
+
 def verify(
     model: nn.Module,
     inputs: Tensor | Sequence[Any],
@@ -138,6 +144,7 @@ def verify(
         InvalidArgumentError: an argument cannot be used.
         CaptureError: the model cannot be captured.
     """
+    check_tolerance(tolerance)
     chosen = options_for(model, passes, options)
     trial = subject(model, inputs, kwargs, chosen)
     bound = trial.tolerance if tolerance is None else tolerance

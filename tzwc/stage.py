@@ -157,8 +157,8 @@ class Stage:
 
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InvalidArgumentError(f"text={text[:40]!r}… is not JSON ({error}): expected a stage") from error
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InvalidArgumentError(f"text={text!r:.40}… is not JSON ({error}): expected a stage") from error
         return cls.from_dict(data, constants=constants, targets=targets)
 
     def to_networkx(self) -> nx.MultiDiGraph:

@@ -210,6 +210,22 @@ def test_malformed_files_are_refused() -> None:
     ):
         with pytest.raises(InvalidArgumentError):
             graph_from_dict(broken)
+    for value in (
+        {"dtype": "float32", "shape": ["exit()"], "stride": None, "device": "cpu"},
+        {"dtype": "load", "shape": [1], "stride": None, "device": "cpu"},
+        {"type": "int", "value": "__import__('os').getcwd()"},
+        {"type": "int", "value": "1\nexit()"},
+    ):  # would be written into the script of to_python
+        with pytest.raises(InvalidArgumentError):
+            graph_from_dict({**good, "nodes": [{**good["nodes"][0], "value": value}, *good["nodes"][1:]]})
+    for sizes in (["s0", "2*s0 + 1"], ["floor(s0/2)", "Max(1, s0//2)"]):
+        value = {"dtype": "float32", "shape": sizes, "stride": None, "device": "cpu"}
+        graph_from_dict({**good, "nodes": [{**good["nodes"][0], "value": value}, *good["nodes"][1:]]})
+    for text in ("[" * 100_000, "", None):
+        with pytest.raises(InvalidArgumentError, match="is not JSON"):
+            Stage.from_json(text)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match="stage data"):
+        stage_from_dict({"name": "x", "seconds": 0, "remarks": [], "slots": 3, "graph": good})
     nested: list[Any] = []
     for _ in range(100_000):
         nested = [nested]

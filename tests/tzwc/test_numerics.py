@@ -127,6 +127,13 @@ def test_bisect_finds_the_pass_and_the_smallest_set(step: Pass, kind: str, rewri
     assert found.to_dict()["rewrites"] == rewrites
 
 
+@pytest.mark.parametrize("tolerance", [-1.0, float("nan"), float("inf")])
+def test_a_tolerance_that_says_nothing_is_refused(tolerance: float) -> None:
+    for search in (tzwc.verify, tzwc.bisect):
+        with pytest.raises(tzwc.InvalidArgumentError, match="tolerance"):
+            search(broken.Chain(), X, tolerance=tolerance)
+
+
 def test_bisect_says_when_all_is_well_and_when_the_backend_cannot_do_it() -> None:
     assert tzwc.bisect(broken.Chain(), X).ok
 

@@ -19,6 +19,8 @@ def load_stage(path: Path) -> Stage:
     """
     try:
         return Stage.from_json(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidArgumentError(f"{path} is not text ({error}): give a stage of a dump") from error
     except OSError as error:
         raise InvalidArgumentError(
             f"{path} cannot be read ({error.strerror or error}): give a stage of a dump"

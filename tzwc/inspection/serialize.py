@@ -8,7 +8,10 @@ tensor operators and nothing else.
 
 from __future__ import annotations
 
+import ast
+import functools
 import keyword
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +32,12 @@ from tzwc.remarks import Location, Remark
 __all__ = ["graph_from_dict", "graph_to_dict", "stage_from_dict", "stage_to_dict"]
 
 FORMAT = "tzwc-graph-1"
+
+_ARITHMETIC = (
+    *(ast.Expression, ast.Constant, ast.Name, ast.Load, ast.Tuple, ast.Call, ast.BinOp, ast.UnaryOp, ast.BoolOp),
+    *(ast.Compare, ast.operator, ast.unaryop, ast.boolop, ast.cmpop),
+)
+_FUNCTION = re.compile(r"[A-Z]\w*|floor|ceiling")
 
 _METADATA = {"made_by": "tzwc_made_by", "binding": "tzwc_binding", "binding_reason": "tzwc_binding_reason"}
 
@@ -102,7 +111,16 @@ def graph_from_dict(
         return _graph_from_dict(data, constants or {}, targets or {})
     except InvalidArgumentError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        RuntimeError,
+        ArithmeticError,
+        SyntaxError,
+    ) as error:
         raise InvalidArgumentError(
             f"graph data cannot be read ({type(error).__name__}: {error}): expected what graph_to_dict writes"
         ) from error
@@ -212,12 +230,26 @@ def _value_from_data(data: Any) -> ValueInfo:
         return tuple(_value_from_data(item) for item in data)
     if "dtype" in data:
         stride = None if data["stride"] is None else _sizes(data["stride"])
+        if not isinstance(getattr(torch, str(data["dtype"]), None), torch.dtype):
+            raise InvalidArgumentError(f"dtype {data['dtype']!r:.80} is not one of torch")
         return TensorInfo(str(data["dtype"]), _sizes(data["shape"]), stride, str(data["device"]))
-    return ScalarInfo(str(data["type"]), str(data["value"]))
+    return ScalarInfo(str(data["type"]), _expression(str(data["value"])))
 
 
 def _sizes(data: Sequence[Any]) -> tuple[int | str, ...]:
-    return tuple(size if isinstance(size, int) else str(size) for size in data)
+    return tuple(size if isinstance(size, int) else _expression(str(size)) for size in data)
+
+
+@functools.cache
+def _expression(text: str) -> str:
+    # Sizes and numbers are written into the scripts of to_python: arithmetic and functions of sympy, nothing else.
+    for part in ast.walk(ast.parse(text, mode="eval")):
+        called = part.func if isinstance(part, ast.Call) else None
+        if not isinstance(part, _ARITHMETIC) or (
+            called is not None and not (isinstance(called, ast.Name) and _FUNCTION.fullmatch(called.id))
+        ):
+            raise InvalidArgumentError(f"{text!r:.80} is not a number or an expression of sizes")
+    return text
 
 
 def stage_to_dict(stage: Stage, root: nn.Module | None = None) -> dict[str, Any]:
@@ -243,11 +275,11 @@ def stage_from_dict(
     try:
         remarks = tuple(_remark_from_dict(item) for item in data["remarks"])
         name, seconds, graph = str(data["name"]), float(data["seconds"]), data["graph"]
+        slots = {str(placeholder): str(path) for placeholder, path in dict(data.get("slots") or {}).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidArgumentError(
             f"stage data cannot be read ({type(error).__name__}: {error}): expected what stage_to_dict writes"
         ) from error
-    slots = {str(placeholder): str(path) for placeholder, path in dict(data.get("slots") or {}).items()}
     read = graph_from_dict(graph, constants=constants, targets=targets)
     return Stage(name, read, remarks, seconds, read.owning_module, slots)
 
