@@ -11,6 +11,7 @@ import gc
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator
+from types import FrameType
 from typing import Any
 
 from torch import Tensor, fx
@@ -33,14 +34,19 @@ def escaped_value(table: TensorTable, held: Collection[int]) -> fx.Node | None:
         held: identities of tensors that the program held before, and of constants of the graph.
     """
 
-    def search() -> fx.Node | None:
-        real = ((t, node) for t, node in table.alive() if not isinstance(t, FakeTensor))
-        return next((node for tensor, node in real if id(tensor) not in held), None)
+    def search() -> list[tuple[Tensor, fx.Node]]:
+        return [(t, node) for t, node in table.alive() if not isinstance(t, FakeTensor) and id(t) not in held]
 
-    if search() is None:
+    if not search():
         return None
     gc.collect()  # frames in reference cycles die late
-    return search()
+    suspects = search()
+    own = {id(suspects), *map(id, suspects)}
+    for tensor, node in suspects:
+        # PyTorch may keep a tensor for itself; a program keeps it in an object.
+        if any(id(holder) not in own and not isinstance(holder, FrameType) for holder in gc.get_referrers(tensor)):
+            return node
+    return None
 
 
 def escaped_fake(table: TensorTable, graph: fx.Graph) -> fx.Node | None:
