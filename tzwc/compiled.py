@@ -241,7 +241,7 @@ class CompiledModule(SharedModule):
             given = [t for t in pytree.tree_leaves(measure) if isinstance(t, torch.Tensor)]
             infos = tuple(measured(i, s, given) for i, s in zip(infos, self.specialisations, strict=True))
         name = type(self.original).__name__
-        notes = () if infos else ("Call the module once: it is captured by its first call.",)
+        notes = () if infos or self.remarks else ("Call the module once: it is captured by its first call.",)
         remarks = (*self.remarks, *(remark for part in self._parts for remark in part.remarks))
         return Report(name, infos, remarks, notes, versions(), self._level if infos or remarks else "")
 

@@ -41,6 +41,7 @@ __all__ = [
     "may_alias",
     "mutated_arguments",
     "nbytes",
+    "order_placeholders",
     "remove_dead_code",
     "replace_node",
     "target_name",
@@ -297,3 +298,16 @@ def remove_dead_code(graph: fx.Graph) -> None:
     for node in reversed(list(graph.nodes)):
         if node.op in ("call_function", "get_attr") and not node.users and (node.op == "get_attr" or is_pure(node)):
             graph.erase_node(node)
+
+
+def order_placeholders(graph: fx.Graph, names: Sequence[str]) -> None:
+    """Put the placeholders called ``names`` first, in this order, and let generated code call them so."""
+    placeholders = {n.name: n for n in graph.nodes if n.op == "placeholder"}
+    anchor = next(iter(graph.nodes))
+    for name in names:
+        node = placeholders[name]
+        node.target = name
+        if node is anchor:
+            anchor = anchor.next
+        else:
+            anchor.prepend(node)

@@ -29,11 +29,12 @@ from tzwc.call_key import ambient
 from tzwc.effects import Counted, Effect, Unrepeatable, effects_of
 from tzwc.errors import CaptureError
 from tzwc.fidelity import PythonState, refuse_unfaithful, same_randomness
-from tzwc.graph import alias_groups, fake_mode_of, is_mutating, location, may_alias, mutated_arguments
+from tzwc.graph import fake_mode_of, location, order_placeholders
 from tzwc.results import flatten_result
 from tzwc.shapes import fits
 from tzwc.slots import Slot, SlotTable, placeholder_name
 from tzwc.tracing import Counter, Interception, Origins, Tracer, as_plain, escaped_fake, escaped_value
+from tzwc.written_memory import refuse_shared_writes, refuse_written_inputs
 
 __all__ = ["Capture", "Slot", "UnsettledError", "capture", "capture_call"]
 
@@ -238,10 +239,10 @@ class _Tracing:
         if state.owns(result):
             raise CaptureError("forward returns a list or a dictionary of its own, which is to be that very object")
         leaves, out_spec = flatten_result(result)
-        outputs = [self._output(leaf) for leaf in leaves]
+        outputs = [self._tracer.output(as_plain(leaf)) for leaf in leaves]
 
         def add_result(leaf: Any) -> int:
-            outputs.append(self._output(leaf))
+            outputs.append(self._tracer.output(as_plain(leaf)))
             return len(outputs) - len(leaves) - 1
 
         if interception.moved:
@@ -254,11 +255,11 @@ class _Tracing:
         recorder, slots = self._tracer.recorder, tuple(self._table.slots)
         recorder.finish(tuple(outputs))
         graph = recorder.graph
-        _slots_first(graph, [slot.name for slot in slots], self._inputs)
+        order_placeholders(graph, [*(slot.name for slot in slots), *self._inputs])
         assumptions = Assumptions(graph, self._tracer.reads)
         unsettled = self._unsettled(assumptions, effects)
-        _refuse_written_inputs(graph, self._inputs)
-        _refuse_shared_writes(graph, slots)
+        refuse_written_inputs(graph, self._inputs)
+        refuse_shared_writes(graph, slots)
         graph.lint()
         module = fx.GraphModule({}, graph, type(self._module).__name__)
         return Capture(
@@ -276,19 +277,6 @@ class _Tracing:
     def numbers(self) -> bool:
         """Whether the program got a stand-in for a float."""
         return self._tracer.numbers
-
-    def _output(self, leaf: Any) -> Any:
-        leaf = as_plain(leaf)
-        if isinstance(leaf, Tensor):
-            node = self._tracer.tensors.node_of(leaf)
-            if self._tracer.tensors.requires_grad(leaf) and not torch.is_grad_enabled():
-                raise CaptureError("forward returns a result with gradients although they are switched off")
-            return node
-        if isinstance(leaf, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-            return self._tracer.recorder.symbols.node_for(leaf)
-        if leaf is None or isinstance(leaf, (int, float, complex, bool, str, bytes, torch.dtype, torch.device)):
-            return leaf
-        raise CaptureError(f"forward returns a {type(leaf).__name__}, which is neither a tensor nor a constant")
 
     def _unsettled(self, assumptions: Assumptions, effects: Sequence[Effect]) -> str:
         # The module's memory is still as the traced call left it.
@@ -311,75 +299,12 @@ def _clear_frames(error: BaseException | None) -> None:
 
 def _name(path: Sequence[Any], parameters: Sequence[str]) -> str:
     """The name of the argument that a leaf belongs to, with the keys that lead to it."""
-    first, second, *rest = path
-    keyword = isinstance(second, pytree.MappingKey)
-    if keyword:
-        head = str(second.key)
-    else:
-        head = (
-            parameters[second.idx]
-            if second.idx < len(parameters)
-            else f"{parameters[-1] if parameters else 'arg'}_{second.idx}"
-        )
-    del first
+    _, leading, *rest = path
+    if isinstance(leading, pytree.MappingKey):
+        head = str(leading.key)
+    elif leading.idx < len(parameters):
+        head = parameters[leading.idx]
+    else:  # one of *args
+        head = f"{parameters[-1] if parameters else 'arg'}_{leading.idx}"
     keys = [str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", "")))) for k in rest]
     return "_".join([head, *keys])
-
-
-def _slots_first(graph: fx.Graph, slots: Sequence[str], inputs: Sequence[str]) -> None:
-    placeholders = {n.name: n for n in graph.nodes if n.op == "placeholder"}
-    anchor = next(iter(graph.nodes))
-    for name in [*slots, *inputs]:
-        node = placeholders[name]
-        node.target = name
-        if node is anchor:
-            anchor = anchor.next
-        else:
-            anchor.prepend(node)
-
-
-def _refuse_written_inputs(graph: fx.Graph, inputs: Sequence[str]) -> None:
-    writers = [node for node in graph.nodes if is_mutating(node)]
-    if not writers:
-        return
-    groups = alias_groups(graph)
-    arguments = {groups[node]: node for node in graph.nodes if node.op == "placeholder" and node.name in inputs}
-    for writer in writers:
-        for written in mutated_arguments(writer):
-            if (
-                groups[written] in arguments
-                and arguments[groups[written]].name in inputs
-                and _is_view_of(written, arguments[groups[written]])
-            ):
-                raise CaptureError(f"{writer.target} writes to the argument {arguments[groups[written]].name!r}")
-
-
-def _refuse_shared_writes(graph: fx.Graph, slots: Sequence[Slot]) -> None:
-    """A write to one slot must not be a write to another one, or to what the graph does not see."""
-    groups = alias_groups(graph)
-    written = {groups[node] for writer in graph.nodes for node in mutated_arguments(writer)}
-    by_name = {slot.name: slot for slot in slots}
-    owners: dict[int, list[Slot]] = {}
-    changed: list[Slot] = []
-    for node in graph.nodes:
-        if node.op == "placeholder" and node.name in by_name:
-            slot = by_name[node.name]
-            owners.setdefault(slot.fetch().untyped_storage().data_ptr(), []).append(slot)
-            if groups[node] in written:
-                changed.append(slot)
-    for slot in changed:
-        if slot.fetch().numel() and len(owners[slot.fetch().untyped_storage().data_ptr()]) > 1:
-            raise CaptureError(f"forward writes to {slot.path!r}, which shares its memory with another tensor")
-
-
-def _is_view_of(node: fx.Node, root: fx.Node) -> bool:
-    """Whether ``node`` reaches ``root`` through operators that may return their argument's memory."""
-    pending, seen = [node], set()
-    while pending:
-        current = pending.pop()
-        if current is root:
-            return True
-        if current not in seen:
-            seen.add(current)
-            pending.extend(may_alias(current))
-    return False

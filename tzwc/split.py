@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from tzwc.frontier import CachedValue
-from tzwc.graph import alias_groups, remove_dead_code
+from tzwc.graph import alias_groups, order_placeholders, remove_dead_code
 
 __all__ = ["Split", "StaticProgram", "split"]
 
@@ -91,7 +91,7 @@ def split(module: fx.GraphModule, slots: Sequence[str], inputs: Sequence[str]) -
             residual.graph.erase_node(placeholder)
     names = [n.name for n in residual.graph.nodes if n.op == "placeholder"]
     kept_slots = tuple(name for name in names if name in set(slots))
-    _order_placeholders(residual.graph, [*kept_slots, *(f"kept_{i}" for i in range(len(values))), *inputs])
+    order_placeholders(residual.graph, [*kept_slots, *(f"kept_{i}" for i in range(len(values))), *inputs])
     residual.graph.lint()
     residual.recompile()
     return Split(program, residual, kept_slots)
@@ -142,14 +142,3 @@ def _protect_kept_values(graph: fx.Graph, kept: set[str]) -> None:
             copies[result].meta = dict(result.meta)
     for result, copy in copies.items():
         output.replace_input_with(result, copy)
-
-
-def _order_placeholders(graph: fx.Graph, names: Sequence[str]) -> None:
-    placeholders = {n.name: n for n in graph.nodes if n.op == "placeholder"}
-    anchor = next(iter(graph.nodes))
-    for name in names:
-        node = placeholders[name]
-        if node is anchor:
-            anchor = anchor.next
-        else:
-            anchor.prepend(node)

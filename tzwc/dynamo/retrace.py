@@ -24,7 +24,7 @@ from tzwc.dynamo.runner import Runner
 from tzwc.dynamo.sizes import Sizes
 from tzwc.errors import CaptureError
 from tzwc.fidelity import same_randomness
-from tzwc.graph import alias_groups, mutated_arguments
+from tzwc.graph import alias_groups, mutated_arguments, order_placeholders
 from tzwc.slots import placeholder_name
 from tzwc.tracing import Interception, Tracer, requires_grad_of
 from tzwc.tracing.recorder import Recorder
@@ -190,13 +190,13 @@ class _Retracing:
     # --- the result -------------------------------------------------------------------------------------------------
 
     def _finish(self, result: Any) -> Retraced:
-        outputs = pytree.tree_map(self._output, tuple(result) if isinstance(result, list) else result)
+        outputs = pytree.tree_map(self._tracer.output, tuple(result) if isinstance(result, list) else result)
         if self._tracer.reads:
             raise CaptureError(f"a value of a parameter is read at {self._tracer.reads[0].line}")
         recorder = self._tracer.recorder
         recorder.finish(outputs)
         graph = recorder.graph
-        _order(graph, [*(slot.name for slot in self._slots), *self._inputs])
+        order_placeholders(graph, [*(slot.name for slot in self._slots), *self._inputs])
         written = self._written(graph)
         graph.lint()
         return Retraced(
@@ -208,18 +208,6 @@ class _Retracing:
             Assumptions(graph),
             written,
         )
-
-    def _output(self, leaf: Any) -> Any:
-        if isinstance(leaf, Tensor):
-            node = self._tracer.tensors.node_of(leaf)
-            if self._tracer.tensors.requires_grad(leaf) and not torch.is_grad_enabled():
-                raise CaptureError("a result has gradients although they are switched off")
-            return node
-        if isinstance(leaf, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-            return self._tracer.recorder.symbols.node_for(leaf)
-        if leaf is None or isinstance(leaf, (int, float, complex, bool, str)):
-            return leaf
-        raise CaptureError(f"a result is a {type(leaf).__name__}")
 
     def _written(self, graph: fx.Graph) -> frozenset[str]:
         """The slots that the graph writes to; arguments and shared memory are left to the inner backend."""
@@ -273,16 +261,3 @@ def _size(size: Any) -> int:
 
 def _layout(fake: Tensor) -> tuple[str, str]:
     return str(fake.shape), str(fake.stride())
-
-
-def _order(graph: fx.Graph, names: Sequence[str]) -> None:
-    """Put the placeholders into the order ``names``; those that nobody reads go."""
-    placeholders = {n.name: n for n in graph.nodes if n.op == "placeholder"}
-    anchor = next(iter(graph.nodes))
-    for name in names:
-        node = placeholders[name]
-        node.target = name
-        if node is anchor:
-            anchor = anchor.next
-        else:
-            anchor.prepend(node)

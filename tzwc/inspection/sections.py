@@ -36,7 +36,8 @@ def report_blocks(
 ) -> list[Block]:
     """What concerns the model as a whole."""
     blocks: list[Block] = [Heading(f"tzwc report: {model}", 1)]
-    compiled = count(specialisations, "specialisation") if specialisations else "nothing compiled yet: call it once"
+    nothing = "nothing compiled" if level else "nothing compiled yet: call it once"
+    compiled = count(specialisations, "specialisation") if specialisations else nothing
     setting = "".join(f", {name} {version}" for name, version in versions.items())
     runs = f"the last call ran as: {level}; " if level else ""
     blocks.append(Paragraph(f"{runs}{compiled}{setting}"))

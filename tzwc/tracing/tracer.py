@@ -43,6 +43,7 @@ aten = torch.ops.aten
 
 _DROPOUTS = (aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default)
 _INDEXED = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default)
+_CONSTANTS = (int, float, complex, bool, str, bytes, torch.dtype, torch.device)
 _SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _DATA_DEPENDENT = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
 # Their results never require gradients, whatever their arguments do.
@@ -123,6 +124,23 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.reads.append(Read(node, "value", of(value), line, of))
 
         return Number(value, note)
+
+    def output(self, leaf: Any) -> Any:
+        """What the graph returns for a leaf of the program's result: a node or a constant.
+
+        Raises:
+            CaptureError: the leaf is neither a tensor nor a constant, or has gradients that were switched off.
+        """
+        if isinstance(leaf, Tensor):
+            node = self.tensors.node_of(leaf)
+            if self.tensors.requires_grad(leaf) and not torch.is_grad_enabled():
+                raise CaptureError("forward returns a result with gradients although they are switched off")
+            return node
+        if isinstance(leaf, _SYMBOLIC):
+            return self.recorder.symbols.node_for(leaf)
+        if leaf is None or isinstance(leaf, _CONSTANTS):
+            return leaf
+        raise CaptureError(f"forward returns a {type(leaf).__name__}, which is neither a tensor nor a constant")
 
     # --- operators --------------------------------------------------------------------------------------------------
 
