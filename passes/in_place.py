@@ -11,6 +11,7 @@ from torch import fx
 from tzwc.graph import alias_groups, insert_call, mutated_arguments, tensor_value
 from tzwc.pipeline import PassContext
 from tzwc.rules import erase_if_dead
+from tzwc.schemas import functional_form
 
 __all__ = ["remove_in_place"]
 
@@ -54,18 +55,9 @@ def _functional(node: fx.Node) -> torch._ops.OpOverload | None:
     """The operator that returns what the in-place operator ``node`` writes."""
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return None
-    name = node.target._schema.name.partition("::")[2]
-    if node.target.namespace != "aten" or not name.endswith("_") or name.endswith("__") or name in _METADATA:
+    if node.target.overloadpacket.__name__ in _METADATA or torch.Tag.nondeterministic_seeded in node.target.tags:
         return None
-    if torch.Tag.nondeterministic_seeded in node.target.tags:
-        return None
-    packet = getattr(torch.ops.aten, name[:-1], None)
-    functional = getattr(packet, node.target._overloadname, None)
-    if functional is None or functional is node.target:
-        return None
-    same = [a.name for a in functional._schema.arguments] == [a.name for a in node.target._schema.arguments]
-    pure = all(a.alias_info is None for a in functional._schema.arguments)
-    return functional if same and pure and len(mutated_arguments(node)) == 1 else None
+    return functional_form(node.target) if len(mutated_arguments(node)) == 1 else None
 
 
 def _objection(node: fx.Node) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -204,20 +205,12 @@ def bench_cache(
     With Inductor, every contender compiles for minutes; --backend eager gives a quick look at the rest.
     """
     with reported(trace):
-        import torch
-
         from tzwc.bench.cache import Request, run
         from tzwc.bench.tables import show_cache
 
         names = None if contenders is None else _listed(contenders)
         request = Request(_listed(presets), _sizes(batches), backend, names, rounds)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        result = run(request)
-        if json_:
-            typer.echo(json.dumps(result.to_dict(), indent=2))
-        else:
-            show_cache(result, output())
+        _measure(lambda: run(request), lambda result: show_cache(result, output()), threads, json_)
 
 
 @bench.command(name="capture")
@@ -244,20 +237,25 @@ def bench_capture(
     Inductor, every contender compiles for minutes; --backend eager gives a quick look at the rest.
     """
     with reported(trace):
-        import torch
-
         from tzwc.bench.capture import Request, run
         from tzwc.bench.capture_tables import show_capture
 
         names = None if contenders is None else _listed(contenders)
         request = Request(preset, _sizes(batches), backend, names, rounds)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        result = run(request)
-        if json_:
-            typer.echo(json.dumps(result.to_dict(), indent=2))
-        else:
-            show_capture(result, output())
+        _measure(lambda: run(request), lambda result: show_capture(result, output()), threads, json_)
+
+
+def _measure(run: Callable[[], Any], show: Callable[[Any], None], threads: int | None, json_: bool) -> None:
+    """Measure with so many threads, and print what came out."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    result = run()
+    if json_:
+        typer.echo(json.dumps(result.to_dict(), indent=2))
+    else:
+        show(result)
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ Node metadata used throughout the compiler:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from torch.fx.node import Argument, Target
 
 from tzwc.errors import PassError
 from tzwc.remarks import Location
+from tzwc.schemas import written_values
 
 __all__ = [
     "alias_groups",
@@ -46,7 +47,6 @@ __all__ = [
     "replace_node",
     "target_name",
     "tensor_value",
-    "written_values",
 ]
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in \S+\n?\s*(?P<code>[^\n]*)')
@@ -101,34 +101,11 @@ def is_random(node: fx.Node) -> bool:
     return torch.Tag.nondeterministic_seeded in node.target.tags
 
 
-# Operators that write to arguments although their schema does not say so.
-_HIDDEN_WRITES = {
-    torch.ops.aten.batch_norm.default: (3, 4, 5),
-    torch.ops.aten.instance_norm.default: (3, 4, 5),
-}
-
-
 def mutated_arguments(node: fx.Node) -> list[fx.Node]:
     """The argument nodes whose tensors ``node`` writes to."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return []
     return _nodes_in(written_values(node.target, node.args, node.kwargs))
-
-
-def written_values(target: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """Those arguments of the call ``target(*args, **kwargs)`` that it writes to; the elements of lists one by one."""
-    if target in _HIDDEN_WRITES:
-        mean, var, training = _HIDDEN_WRITES[target]
-        if len(args) > training and args[training] is False:
-            return []
-        return [argument for argument in (args[mean], args[var]) if argument is not None]
-    written: list[Any] = []
-    for position, argument in enumerate(target._schema.arguments):
-        if argument.alias_info is None or not argument.alias_info.is_write:
-            continue
-        value = args[position] if position < len(args) else kwargs.get(argument.name)
-        written.extend(value if isinstance(value, (tuple, list)) else [] if value is None else [value])
-    return written
 
 
 def is_mutating(node: fx.Node) -> bool:

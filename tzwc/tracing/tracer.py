@@ -29,7 +29,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from tzwc.errors import CaptureError
-from tzwc.graph import written_values
+from tzwc.schemas import returns_number, view_form, written_values
 from tzwc.tracing.memory import Memory
 from tzwc.tracing.number import Number
 from tzwc.tracing.origin import Origins
@@ -49,7 +49,6 @@ _DATA_DEPENDENT = (DataDependentOutputException, DynamicOutputShapeException, Gu
 # Their results never require gradients, whatever their arguments do.
 _CUTS_GRADIENT = {"aten::detach", "aten::detach_", "aten::zeros_like", "aten::ones_like", "aten::empty_like"}
 _NOT_COMPUTING = {"prim", "profiler"}  # ``with record_function("…")`` marks a region for whoever measures the program
-_NUMBERS = {"NumberType", "BoolType", "IntType", "FloatType", "ComplexType"}
 
 ReadKind = Literal["value", "integer", "shape"]
 
@@ -173,7 +172,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         raise CaptureError(self.refusal)
 
     def _dynamic(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
-        if _returns_number(func):
+        if returns_number(func):
             raise CaptureError(f"{self.origins.line()} reads a value that depends on the inputs")
         if func in _INDEXED:
             args = (args[0], [self._position(index) for index in args[1]], *args[2:])
@@ -182,7 +181,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         written = written_values(func, args, kwargs)
         for tensor in written:
             self._write_dynamic(tensor)
-        target, moved = _without_moving(func)
+        target, moved = _view_instead(func)
         node = self._call(target, args, kwargs, tensors)
         originals = {id(self.tensors.fake_of(tensor)): tensor for tensor in tensors}
         fake_args, fake_kwargs = pytree.tree_map_only(Tensor, self.tensors.fake_of, (args, kwargs))
@@ -224,12 +223,12 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         written = written_values(func, args, kwargs)
         for tensor in written:
             self.memory.save(tensor)
-        target, moved = _without_moving(func)
+        target, moved = _view_instead(func)
         if moved and not self.memory.of(args[0]).fresh:
             raise CaptureError(f"{self.origins.line()} changes the shape of a tensor that outlives the call")
         if written and not moved and self._write_functional(func, args, kwargs, tensors, written):
             return func(*args, **kwargs)
-        if _returns_number(func):
+        if returns_number(func):
             return self._number(func, args, kwargs, tensors)
         node = self._call(target, args, kwargs, tensors)
         if moved:
@@ -360,11 +359,6 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return [self._static(aten.select.int, (positions, 1, i), {}, [positions]) for i in range(index.dim())]
 
 
-def _returns_number(func: Any) -> bool:
-    returns = func._schema.returns
-    return bool(returns) and all(r.type.kind() in _NUMBERS for r in returns)
-
-
 def _selects(func: Any, args: Any) -> bool:
     """Whether the shape of an indexing's result depends on a mask."""
     return func is aten.index.Tensor and any(map(_is_mask, args[1]))
@@ -374,12 +368,11 @@ def _is_mask(index: Any) -> bool:
     return isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8)
 
 
-def _without_moving(func: Any) -> tuple[Any, bool]:
-    """``unsqueeze`` for ``unsqueeze_``: the view that an operator makes of its argument in place."""
+def _view_instead(func: Any) -> tuple[Any, bool]:
+    """``unsqueeze`` for ``unsqueeze_``, and whether ``func`` is such an operator."""
     if torch.Tag.inplace_view not in func.tags:
         return func, False
-    name = func._schema.name.partition("::")[2].removesuffix("_")
-    view = getattr(getattr(aten, name, None), func._overloadname, None)
+    view = view_form(func)
     if view is None:
         raise CaptureError(f"{func} changes a tensor's shape or storage in place")
     return view, True

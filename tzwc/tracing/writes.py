@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from tzwc.schemas import functional_form
 from tzwc.tracing.memory import Memory
 from tzwc.tracing.recorder import Recorder, needs_gradient
 
@@ -24,7 +25,7 @@ def written_value(recorder: Recorder, func: Any, args: Any, kwargs: Any, require
     """
     target: fx.Node = args[0]
     fake = target.meta["val"]
-    functional = _functional(func)
+    functional = functional_form(func)
     if func is aten.copy_.default:
         # aten.copy has no derivative.
         value = recorder.evaluate(aten.to.dtype, args[1], fake.dtype, requires_grad=requires_grad)
@@ -40,17 +41,6 @@ def written_value(recorder: Recorder, func: Any, args: Any, kwargs: Any, require
     node = recorder.call(func, (copy, *args[1:]), kwargs)
     recorder.describe(node, copy.meta["val"], requires_grad)
     return node
-
-
-def _functional(func: Any) -> Any:
-    name = func._schema.name.partition("::")[2]
-    if func.namespace != "aten" or not name.endswith("_") or name.endswith("__"):
-        return None
-    functional = getattr(getattr(aten, name[:-1], None), func._overloadname, None)
-    if functional is None:
-        return None
-    same = [a.name for a in functional._schema.arguments] == [a.name for a in func._schema.arguments]
-    return functional if same and all(a.alias_info is None for a in functional._schema.arguments) else None
 
 
 def flat_value(recorder: Recorder, memory: Memory, tensor: Tensor) -> fx.Node | None:
