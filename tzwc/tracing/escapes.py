@@ -54,23 +54,34 @@ def escaped_fake(table: TensorTable, graph: fx.Graph) -> fx.Node | None:
 
     It is taken out of the list or dictionary that holds it, as far as it is one.
     """
+    if not _holders(table, graph):
+        return None
+    gc.collect()  # frames in reference cycles die late
+    found = [_take_out(holder, suspects) for holder, suspects in _holders(table, graph)]
+    return next((node for node in found if node is not None), None)
+
+
+_Suspects = list[tuple[Tensor, fx.Node]]
+
+
+def _holders(table: TensorTable, graph: fx.Graph) -> list[tuple[Any, _Suspects]]:
+    """Containers that refer to fakes and are not the graph's, each with all fakes that it may refer to."""
     suspects = _suspects(table, graph)
-    if suspects:
-        gc.collect()
-        suspects = _suspects(table, graph)
+    if not suspects:
+        return []
     fakes = [tensor for tensor, _ in suspects]
     own = {id(fakes), id(suspects), *map(id, suspects), *map(id, table.containers())}
     own |= {id(node.meta.get("val")) for node in graph.nodes}
-    found: fx.Node | None = None
-    for holder in gc.get_referrers(*fakes) if fakes else ():
-        if id(holder) in own or is_metadata(holder):
-            continue
-        if isinstance(holder, (list, dict, tuple, set)) or hasattr(holder, "cell_contents"):
-            found = _take_out(holder, suspects) or found
-    return found
+    return [
+        (holder, suspects)
+        for holder in gc.get_referrers(*fakes)
+        if id(holder) not in own
+        and not is_metadata(holder)
+        and (isinstance(holder, (list, dict, tuple, set)) or hasattr(holder, "cell_contents"))
+    ]
 
 
-def _suspects(table: TensorTable, graph: fx.Graph) -> list[tuple[Tensor, fx.Node]]:
+def _suspects(table: TensorTable, graph: fx.Graph) -> _Suspects:
     """Fakes with more references than the graph's: a user's, or that of a view in it, which cannot be seen."""
     recorded = Counter(id(fake) for node in graph.nodes for fake in _tensors(node.meta.get("val")))
     fakes = [(tensor, node) for tensor, node in table.alive() if isinstance(tensor, FakeTensor)]
@@ -78,7 +89,7 @@ def _suspects(table: TensorTable, graph: fx.Graph) -> list[tuple[Tensor, fx.Node
     return [(t, node) for t, node in fakes if sys.getrefcount(t) > recorded[id(t)] + _COUNTED]
 
 
-def _take_out(holder: Any, suspects: list[tuple[Tensor, fx.Node]]) -> fx.Node | None:
+def _take_out(holder: Any, suspects: _Suspects) -> fx.Node | None:
     nodes = {id(tensor): node for tensor, node in suspects}
     entries: Any = holder.values() if isinstance(holder, dict) else getattr(holder, "cell_contents", holder)
     held = [nodes[id(e)] for e in (entries if not isinstance(entries, Tensor) else [entries]) if id(e) in nodes]
