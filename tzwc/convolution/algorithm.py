@@ -1,0 +1,91 @@
+"""The interface of an algorithm for convolution, and the table of those that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from torch import Tensor
+
+from tzwc.convolution.problem import Problem
+from tzwc.errors import InvalidArgumentError
+
+__all__ = ["Algorithm", "algorithms", "find_algorithm", "legal_algorithms", "register_algorithm"]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One way to compute a convolution.
+
+    Attributes:
+        name: what options, remarks and benchmarks call it.
+        summary: one line.
+        objection: why it cannot compute a problem, or ``None`` when it can.
+        prepare: `(problem, kernel) -> prepared`, what depends on the kernel alone (a spectrum, a matrix); a pass may
+            keep it between calls when the kernel is static. Differentiable.
+        run: `(problem, x, prepared) -> y`, without bias, in the dtype of ``x``. Differentiable. The batch size is
+            that of ``x``, not the one in the problem.
+        work: the quantities that its running time is made of, by name (operator calls, FLOPs of one kind, transform
+            operations, elements moved…), apart from those of ``prepare`` where the kernel is static.
+        exact: every element of the result is a sum of products of its own inputs: accurate relative to the element's
+            terms, and one NaN or infinity reaches only the elements that read it. An FFT is not.
+    """
+
+    name: str
+    summary: str
+    objection: Callable[[Problem], str | None]
+    prepare: Callable[[Problem, Tensor], Tensor]
+    run: Callable[[Problem, Tensor, Tensor], Tensor]
+    work: Callable[[Problem], Mapping[str, float]]
+    exact: bool
+
+
+_TABLE: dict[str, Algorithm] = {}
+
+
+def register_algorithm(algorithm: Algorithm) -> Algorithm:
+    """Add ``algorithm`` to the candidates of every later choice.
+
+    Raises:
+        InvalidArgumentError: the name is taken.
+    """
+    if algorithm.name in _TABLE:
+        raise InvalidArgumentError(f"an algorithm called {algorithm.name!r} is registered already")
+    _TABLE[algorithm.name] = algorithm
+    return algorithm
+
+
+def algorithms() -> Mapping[str, Algorithm]:
+    """All that are registered, by name, in the order of registration; ``native`` is the first."""
+    return MappingProxyType(_TABLE)
+
+
+def find_algorithm(name: str) -> Algorithm:
+    """The algorithm called ``name``.
+
+    Raises:
+        InvalidArgumentError: there is none; the message lists them.
+    """
+    if name not in _TABLE:
+        raise InvalidArgumentError(f"algorithm={name!r} is unknown; choose one of {', '.join(_TABLE)}")
+    return _TABLE[name]
+
+
+def legal_algorithms(problem: Problem, *, exact: bool = False) -> tuple[dict[str, Algorithm], dict[str, str]]:
+    """Those that can compute ``problem``, and for each of the others the reason why not.
+
+    Args:
+        problem: what to compute.
+        exact: only those with :attr:`Algorithm.exact`.
+    """
+    legal, declined = {}, {}
+    for name, algorithm in _TABLE.items():
+        reason = algorithm.objection(problem)
+        if reason is None and exact and not algorithm.exact:
+            reason = "exact=True was asked for"
+        if reason is None:
+            legal[name] = algorithm
+        else:
+            declined[name] = reason
+    return legal, declined

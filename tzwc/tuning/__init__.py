@@ -1,0 +1,1 @@
+"""Which algorithm is the fastest for a convolution: predicted, measured and remembered."""
