@@ -1,4 +1,5 @@
-"""The command line; the commands that look into a model are in :mod:`tzwc.inspection_commands`.
+"""The command line; commands that look into a model are in :mod:`tzwc.inspection_commands`, measurements in
+:mod:`tzwc.bench_commands`.
 
 Exit codes: 0 for success, 1 when the work failed, 2 when the command was not understood. torch is imported by the
 commands that need it, so that ``--help`` answers at once.
@@ -9,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tzwc import inspection_commands
+from tzwc import bench_commands, inspection_commands
 from tzwc.terminal import error_line, output, reported
 
 __all__ = ["app", "main"]
@@ -33,8 +33,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 success, 1 the work failed, 2 the command was not understood.",
 )
 inspection_commands.register(app)
-bench = typer.Typer(no_args_is_help=True, help="Measure, contenders in turns, on this machine.")
-app.add_typer(bench, name="bench")
+bench_commands.register(app)
 
 Backend = Annotated[str, typer.Option(help="A backend of torch.compile that lowers the rewritten graph.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -185,87 +184,3 @@ def view(
         from tzwc.inspection.viewer.serve import view as show
 
         show(target, serve_it=serve, port=port, open_it=open_, say=typer.echo)
-
-
-@bench.command(name="cache")
-def bench_cache(
-    presets: Annotated[str, typer.Option(metavar="A,B,…", help="Declared models.")] = "cifar10,smnist",
-    batches: Annotated[str, typer.Option(metavar="N,M,…", help="First sizes of the input.")] = "1,16,64",
-    backend: Backend = "inductor",
-    contenders: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="Of eager, tzwc, compile, freezing, const_fold; by default all.")
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=2, help="Of each measurement.")] = 25,
-    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
-    json_: Json = False,
-    trace: Trace = False,
-) -> None:
-    """What keeping values costs and gains, and who still gives them after the parameters have changed.
-
-    With Inductor, every contender compiles for minutes; --backend eager gives a quick look at the rest.
-    """
-    with reported(trace):
-        from tzwc.bench.cache import Request, run
-        from tzwc.bench.tables import show_cache
-
-        names = None if contenders is None else _listed(contenders)
-        request = Request(_listed(presets), _sizes(batches), backend, names, rounds)
-        _measure(lambda: run(request), lambda result: show_cache(result, output()), threads, json_)
-
-
-@bench.command(name="capture")
-def bench_capture(
-    preset: Annotated[str, typer.Option(help="The declared model whose lazily initialised twin runs.")] = "cifar10",
-    batches: Annotated[str, typer.Option(metavar="N,M,…", help="First sizes of the input, in this order.")] = "2,16",
-    backend: Backend = "inductor",
-    contenders: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B,…",
-            help="Of eager, compile, compile_static, compile_contiguous, compile_limitless, tzwc; by default all but "
-            "compile_limitless.",
-        ),
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=2, help="Of each measurement.")] = 25,
-    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
-    json_: Json = False,
-    trace: Trace = False,
-) -> None:
-    """A model as people write them: where torch.compile breaks its graph, and what tzwc makes of it.
-
-    The model initialises itself in its first forward, reads tensors back and leaves values on its modules. With
-    Inductor, every contender compiles for minutes; --backend eager gives a quick look at the rest.
-    """
-    with reported(trace):
-        from tzwc.bench.capture import Request, run
-        from tzwc.bench.capture_tables import show_capture
-
-        names = None if contenders is None else _listed(contenders)
-        request = Request(preset, _sizes(batches), backend, names, rounds)
-        _measure(lambda: run(request), lambda result: show_capture(result, output()), threads, json_)
-
-
-def _measure(run: Callable[[], Any], show: Callable[[Any], None], threads: int | None, json_: bool) -> None:
-    """Measure with so many threads, and print what came out."""
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    result = run()
-    if json_:
-        typer.echo(json.dumps(result.to_dict(), indent=2))
-    else:
-        show(result)
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    from tzwc.errors import InvalidArgumentError
-
-    try:
-        return tuple(map(int, _listed(text)))
-    except ValueError:
-        raise InvalidArgumentError(f"batches {text!r}: expected numbers joined by commas, such as 1,16,64") from None

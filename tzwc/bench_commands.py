@@ -1,0 +1,107 @@
+"""Commands that measure: ``tzwc bench cache`` and ``tzwc bench capture``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from tzwc.terminal import output, reported
+
+__all__ = ["register"]
+
+Backend = Annotated[str, typer.Option(help="A backend of torch.compile that lowers the rewritten graph.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Trace = Annotated[bool, typer.Option("--traceback", help="Show the full traceback of an error.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``bench`` and its commands to ``app``."""
+    bench = typer.Typer(no_args_is_help=True, help="Measure, contenders in turns, on this machine.")
+    for command in (cache, capture):
+        bench.command()(command)
+    app.add_typer(bench, name="bench")
+
+
+def cache(
+    presets: Annotated[str, typer.Option(metavar="A,B,…", help="Declared models.")] = "cifar10,smnist",
+    batches: Annotated[str, typer.Option(metavar="N,M,…", help="First sizes of the input.")] = "1,16,64",
+    backend: Backend = "inductor",
+    contenders: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Of eager, tzwc, compile, freezing, const_fold; by default all.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Of each measurement.")] = 25,
+    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
+    json_: Json = False,
+    trace: Trace = False,
+) -> None:
+    """What keeping values costs and gains, and who still gives them after the parameters have changed.
+
+    With Inductor, every contender compiles for minutes; --backend eager gives a quick look at the rest.
+    """
+    with reported(trace):
+        from tzwc.bench.cache import Request, run
+        from tzwc.bench.tables import show_cache
+
+        names = None if contenders is None else _listed(contenders)
+        request = Request(_listed(presets), _sizes(batches), backend, names, rounds)
+        _measure(lambda: run(request), lambda result: show_cache(result, output()), threads, json_)
+
+
+def capture(
+    preset: Annotated[str, typer.Option(help="The declared model whose lazily initialised twin runs.")] = "cifar10",
+    batches: Annotated[str, typer.Option(metavar="N,M,…", help="First sizes of the input, in this order.")] = "2,16",
+    backend: Backend = "inductor",
+    contenders: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…",
+            help="Of eager, compile, compile_static, compile_contiguous, compile_limitless, tzwc; by default all but "
+            "compile_limitless.",
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Of each measurement.")] = 25,
+    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
+    json_: Json = False,
+    trace: Trace = False,
+) -> None:
+    """A model as people write them: where torch.compile breaks its graph, and what tzwc makes of it.
+
+    The model initialises itself in its first forward, reads tensors back and leaves values on its modules. With
+    Inductor, every contender compiles for minutes; --backend eager gives a quick look at the rest.
+    """
+    with reported(trace):
+        from tzwc.bench.capture import Request, run
+        from tzwc.bench.capture_tables import show_capture
+
+        names = None if contenders is None else _listed(contenders)
+        request = Request(preset, _sizes(batches), backend, names, rounds)
+        _measure(lambda: run(request), lambda result: show_capture(result, output()), threads, json_)
+
+
+def _measure(run: Callable[[], Any], show: Callable[[Any], None], threads: int | None, json_: bool) -> None:
+    """Measure with so many threads, and print what came out."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    result = run()
+    if json_:
+        typer.echo(json.dumps(result.to_dict(), indent=2))
+    else:
+        show(result)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    from tzwc.errors import InvalidArgumentError
+
+    try:
+        return tuple(map(int, _listed(text)))
+    except ValueError:
+        raise InvalidArgumentError(f"batches {text!r}: expected numbers joined by commas, such as 1,16,64") from None
