@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import fx
 from torch.fx.node import Target
 
+from tzwc.convolution.problem import PaddingMode
 from tzwc.errors import InvalidArgumentError
 from tzwc.ops import normalize_padding
+from tzwc.passes.peel import periods_added, zeros_added
 from tzwc.passes.shapes import Size, known_int, same_size, shape_of
 from tzwc.patterns import call_arguments
 
-__all__ = ["CONVOLUTIONS", "Convolution", "read_convolution"]
+__all__ = ["CONVOLUTIONS", "Convolution", "absorb", "read_convolution"]
 
 aten = torch.ops.aten
 
@@ -34,18 +36,21 @@ CONVOLUTIONS: frozenset[Target] = frozenset(
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution with zero padding, dilation 1, not transposed.
+    """A convolution that is not transposed.
 
     Attributes:
         node: the call.
         x: input, `(B, C, *S)`.
         weight: `(O, C / groups, *K)`.
         bias: `(O,)`, or ``None``.
-        stride: step along each axis.
-        padding: zeros before and after each axis.
+        stride: step along each axis, from output to output.
+        dilation: step along each axis, from tap to tap.
+        padding: elements before and after each axis.
         groups: a number, or the node of a symbolic one.
         group_count: its value, possibly symbolic.
         kernel_size: taps along each axis.
+        padding_mode: what the padding holds.
+        flip: the taps run backwards.
     """
 
     node: fx.Node
@@ -53,10 +58,13 @@ class Convolution:
     weight: fx.Node
     bias: fx.Node | None
     stride: tuple[int, ...]
+    dilation: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
     groups: int | fx.Node
     group_count: Size
     kernel_size: tuple[int, ...]
+    padding_mode: PaddingMode = "zeros"
+    flip: bool = False
 
     @property
     def axes(self) -> int:
@@ -67,6 +75,11 @@ class Convolution:
         """One filter for each channel, none summed over channels."""
         channels, filters = shape_of(self.x)[1], shape_of(self.weight)[0]
         return same_size(channels, filters) and same_size(channels, self.group_count)
+
+    @property
+    def is_dilated(self) -> bool:
+        """Whether the taps are apart."""
+        return any(d != 1 for d, taps in zip(self.dilation, self.kernel_size, strict=True) if taps > 1)
 
 
 def read_convolution(node: fx.Node) -> Convolution | str | None:
@@ -87,18 +100,35 @@ def read_convolution(node: fx.Node) -> Convolution | str | None:
     stride = _numbers(call["stride"], len(taps))
     if stride is None or dilation is None:
         return "stride or dilation is not known at capture"
-    if any(d != 1 for d, k in zip(dilation, taps, strict=True) if k > 1):
-        return f"dilation {list(dilation)} is not 1"
     padding = call["padding"] if isinstance(call["padding"], str) else _numbers(call["padding"], len(taps))
     if padding is None:
         return "padding is not known at capture"
     try:
-        pairs = normalize_padding(padding, taps)
+        reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, taps, strict=True))
+        pairs = normalize_padding(padding, reach)
     except InvalidArgumentError as error:
         return str(error)
     groups = call["groups"]
     count = groups.meta["val"] if isinstance(groups, fx.Node) else groups
-    return Convolution(node, x, weight, call["bias"], stride, pairs, groups, count, taps)
+    return Convolution(node, x, weight, call["bias"], stride, dilation, pairs, groups, count, taps)
+
+
+def absorb(call: Convolution) -> Convolution:
+    """The same convolution with the padding of its input and the reversal of its taps as part of it."""
+    x, padding, mode = call.x, call.padding, call.padding_mode
+    while (added := zeros_added(x, call.axes)) is not None:
+        padding = tuple((a + c, b + d) for (a, b), (c, d) in zip(padding, added, strict=True))
+        x = x.args[0]  # type: ignore[assignment]
+    periods = None if any(any(pair) for pair in padding) else periods_added(x, call.axes)
+    if periods is not None:
+        x, padding, mode = x.args[0], periods, "circular"  # type: ignore[assignment]
+    taps, reversed_axes = call.weight, frozenset[int]()
+    if taps.target is aten.flip.default:
+        rank = len(shape_of(taps))
+        reversed_axes = frozenset(int(d) % rank - 2 for d in call_arguments(taps)["dims"])
+    flip = bool(reversed_axes) and reversed_axes == frozenset(range(call.axes))
+    taps = taps.args[0] if flip else taps  # type: ignore[assignment]
+    return replace(call, x=x, padding=padding, padding_mode=mode, weight=taps, flip=flip)
 
 
 def _numbers(value: object, axes: int) -> tuple[int, ...] | None:

@@ -163,6 +163,8 @@ class _PerSampleConvolution(Pattern):
             return f"{call.group_count} groups; one for each of the {product[0] * product[1]} kernels is expected"
         if any(s != 1 for s in call.stride):
             return f"stride {list(call.stride)} is not 1"
+        if call.is_dilated:
+            return f"dilation {list(call.dilation)} is not 1"
         if call.bias is not None:
             return "the convolution has a bias"
         return None

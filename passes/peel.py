@@ -11,7 +11,7 @@ from torch import fx
 from tzwc.passes.shapes import Size, known_int, same_shape, shape_of
 from tzwc.patterns import call_arguments
 
-__all__ = ["Peeled", "peel_taps", "peel_values"]
+__all__ = ["Peeled", "peel_taps", "peel_values", "periods_added", "zeros_added"]
 
 aten = torch.ops.aten
 
@@ -67,7 +67,7 @@ def peel_values(node: fx.Node, axes: int, lead: Sequence[Size]) -> Peeled | None
         shape = shape_of(node)
         if len(shape) == axes + len(lead) and same_shape(shape[: len(lead)], lead):
             best = Peeled(node, tuple(nodes), padding)
-        zeros = _zeros(node, axes)
+        zeros = zeros_added(node, axes)
         if zeros is not None:
             padding = tuple((a + c, b + d) for (a, b), (c, d) in zip(padding, zeros, strict=True))
         elif not _keeps_trailing(node, axes):
@@ -76,17 +76,28 @@ def peel_values(node: fx.Node, axes: int, lead: Sequence[Size]) -> Peeled | None
         node = node.args[0]  # type: ignore[assignment]
 
 
-def _zeros(node: fx.Node, axes: int) -> tuple[tuple[int, int], ...] | None:
+def zeros_added(node: fx.Node, axes: int) -> tuple[tuple[int, int], ...] | None:
     """What ``node`` adds around the last ``axes`` axes, if that is all it does and it is zeros."""
     if node.target not in (aten.pad.default, aten.constant_pad_nd.default):
         return None
     call = call_arguments(node)
     fill = call.get("value")
-    flat = [known_int(n) for n in call["pad"]]
     if call.get("mode", "constant") != "constant" or (fill is not None and fill != 0):
         return None
-    numbers = [n for n in flat if n is not None and n >= 0]
-    if len(numbers) != len(flat) or any(numbers[2 * axes :]):
+    return _pairs(call["pad"], axes)
+
+
+def periods_added(node: fx.Node, axes: int) -> tuple[tuple[int, int], ...] | None:
+    """By how much ``node`` continues the last ``axes`` axes periodically, if that is all it does."""
+    if node.target is aten.pad.default and call_arguments(node)["mode"] == "circular":
+        return _pairs(call_arguments(node)["pad"], axes)
+    return None
+
+
+def _pairs(pad: Sequence[object], axes: int) -> tuple[tuple[int, int], ...] | None:
+    """The argument of a padding operator as pairs, the first axis first; ``None`` if it crops or pads other axes."""
+    numbers = [n for size in pad if (n := known_int(size)) is not None and n >= 0]
+    if len(numbers) != len(pad) or any(numbers[2 * axes :]):
         return None
     numbers = (numbers + [0] * (2 * axes))[: 2 * axes]
     pairs = list(zip(numbers[::2], numbers[1::2], strict=True))  # the last axis comes first

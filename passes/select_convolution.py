@@ -167,6 +167,8 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
         if isinstance(call, Convolution) and math.prod(call.kernel_size) == 1:
             continue  # a matrix product; there is nothing to choose
         reason = call if isinstance(call, str) else None
+        if isinstance(call, Convolution) and call.is_dilated:
+            reason = f"dilation {list(call.dilation)} is not 1"
         if reason is None and any(facts.is_written(n) for n in (node, *node.all_input_nodes)):
             reason = "an argument or the result shares memory that the program writes to"
         if reason is None:
