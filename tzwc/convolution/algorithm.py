@@ -6,12 +6,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import torch
 from torch import Tensor
 
 from tzwc.convolution.problem import Problem
 from tzwc.errors import InvalidArgumentError
 
-__all__ = ["Algorithm", "algorithms", "find_algorithm", "legal_algorithms", "register_algorithm"]
+__all__ = [
+    "SUPPORTED",
+    "Algorithm",
+    "algorithms",
+    "dtype_objection",
+    "exactness_objection",
+    "find_algorithm",
+    "legal_algorithms",
+    "register_algorithm",
+]
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,13 @@ class Algorithm:
             operations, elements moved…), apart from those of ``prepare`` where the kernel is static.
         exact: every element of the result is a sum of products of its own inputs: accurate relative to the element's
             terms, and one NaN or infinity reaches only the elements that read it. An FFT is not.
+        gradient: `(problem, a, b) -> result` for the directions of ``problem`` other than forward, where the algorithm
+            has a way of its own; ``None`` computes them as the forward convolutions of
+            :mod:`tzwc.convolution.directions`.
+        narrow: float16 and bfloat16 are computed as they are, summed in float32 by the library. Otherwise the caller
+            hands over float32 and rounds the result once.
+
+    ``objection`` and ``work`` take problems of any direction. ``prepare`` and ``run`` are given forward problems only.
     """
 
     name: str
@@ -39,6 +56,19 @@ class Algorithm:
     run: Callable[[Problem, Tensor, Tensor], Tensor]
     work: Callable[[Problem], Mapping[str, float]]
     exact: bool
+    gradient: Callable[[Problem, Tensor, Tensor], Tensor] | None = None
+    narrow: bool = False
+
+
+SUPPORTED = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""Dtypes of inputs and kernels."""
+
+
+def dtype_objection(problem: Problem) -> str | None:
+    """Why the dtype rules out every algorithm; complex numbers are two real convolutions each, left to the caller."""
+    if problem.dtype in SUPPORTED:
+        return None
+    return f"{problem.dtype} is not one of {', '.join(map(str, SUPPORTED))}"
 
 
 _TABLE: dict[str, Algorithm] = {}
@@ -72,6 +102,15 @@ def find_algorithm(name: str) -> Algorithm:
     return _TABLE[name]
 
 
+def exactness_objection(problem: Problem, algorithm: Algorithm) -> str | None:
+    """Why ``algorithm`` does not keep the promise of :attr:`Algorithm.exact` for ``problem``."""
+    if not algorithm.exact:
+        return "exact=True was asked for"
+    if problem.direction == "input_gradient" and max(problem.stride) > 1 and algorithm.gradient is None:
+        return "exact=True was asked for, and it multiplies the zeros between the elements of the gradient"
+    return None
+
+
 def legal_algorithms(problem: Problem, *, exact: bool = False) -> tuple[dict[str, Algorithm], dict[str, str]]:
     """Those that can compute ``problem``, and for each of the others the reason why not.
 
@@ -82,8 +121,8 @@ def legal_algorithms(problem: Problem, *, exact: bool = False) -> tuple[dict[str
     legal, declined = {}, {}
     for name, algorithm in _TABLE.items():
         reason = algorithm.objection(problem)
-        if reason is None and exact and not algorithm.exact:
-            reason = "exact=True was asked for"
+        if reason is None and exact:
+            reason = exactness_objection(problem, algorithm)
         if reason is None:
             legal[name] = algorithm
         else:
