@@ -119,7 +119,11 @@ def compile_(
     dtype: Annotated[str, typer.Option(help="Element type of parameters and inputs.")] = "float32",
     train: Annotated[bool, typer.Option("--train", help="Compile for training: forward and backward.")] = False,
     chosen: Annotated[str | None, typer.Option("--passes", metavar="A,B,…", help="Only these passes.")] = None,
-    convolution: Annotated[str, typer.Option(help="auto, native or fft.")] = "auto",
+    convolution: Annotated[str, typer.Option(help="auto, or one algorithm wherever it is legal.")] = "auto",
+    tune: Annotated[
+        str | None, typer.Option(help="How auto chooses: measure (default), model (predict only), off (native).")
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="No algorithm that spreads NaN or rounds by the peak.")] = False,
     json_: Json = False,
     trace: Trace = False,
 ) -> None:
@@ -132,7 +136,8 @@ def compile_(
         from tzwc.compile_command import Request, run
 
         names = None if chosen is None else [name.strip() for name in chosen.split(",") if name.strip()]
-        options: dict[str, Any] = {"backend": backend, "passes": names, "convolution": convolution}
+        options: dict[str, Any] = {"backend": backend, "passes": names, "convolution": convolution, "exact": exact}
+        options |= {} if tune is None else {"tune": tune}
         outcome = run(Request(target, tuple(inputs or ()), dtype, train, dump, options))
         if json_:
             typer.echo(json.dumps(outcome.to_dict(), indent=2))

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from tzwc.cache import Check
+from tzwc.convolution import algorithms
 from tzwc.errors import InvalidArgumentError
 from tzwc.lowering import Backend, check_backend
 from tzwc.pipeline import Pass
 
-__all__ = ["CompileOptions", "ConvolutionChoice"]
+__all__ = ["TUNE_VARIABLE", "CompileOptions", "Tune"]
 
-ConvolutionChoice = Literal["auto", "native", "fft"]
+Tune = Literal["measure", "model", "off"]
+
+TUNE_VARIABLE = "TZWC_TUNE"
+"""Name of the environment variable that gives the option ``tune`` its default."""
+
+
+def _default_tune() -> Any:
+    return os.environ.get(TUNE_VARIABLE) or "measure"
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,13 @@ class CompileOptions:
         static_sizes: see ``dynamic``.
         cache_bytes: bound on the memory for kept static values of one specialisation; ``None`` for no bound.
         check: how changes of parameters are noticed, see :class:`tzwc.cache.StaticCache`.
-        convolution: let the passes choose the algorithm (``auto``), or force one where it is legal.
+        convolution: let the passes choose the algorithm (``auto``), or force one where it is legal: a name from
+            :func:`tzwc.convolution.algorithms`, such as ``fft``.
+        tune: how ``auto`` chooses. ``measure``: a cost model, then a measurement of the closest candidates, remembered
+            on disk; ``model``: the cost model alone; ``off``: always ``native``. The environment variable
+            ``TZWC_TUNE`` sets the default.
+        exact: only algorithms whose results are sums of products of their own inputs, which an FFT's are not; see
+            :mod:`tzwc.convolution`.
         verify: compare the captured graph with the module before its first answer is returned.
         max_specialisations: graphs kept for one module; beyond it, the module runs as it was.
         snapshots: remember the graph after every pass, for ``fast.stages``, dumps and diffs; otherwise only the last.
@@ -43,7 +58,9 @@ class CompileOptions:
     static_sizes: int = 2
     cache_bytes: int | None = None
     check: Check = "bytes"
-    convolution: ConvolutionChoice = "auto"
+    convolution: str = "auto"
+    tune: Tune = field(default_factory=_default_tune)
+    exact: bool = False
     verify: bool = True
     max_specialisations: int = 16
     snapshots: bool = True
@@ -51,14 +68,22 @@ class CompileOptions:
     def __post_init__(self) -> None:
         check_backend(self.backend)
         _one_of("check", self.check, get_args(Check))
-        _one_of("convolution", self.convolution, get_args(ConvolutionChoice))
+        _one_of("convolution", self.convolution, ["auto", *algorithms()])
+        _one_of("tune", self.tune, get_args(Tune))
         _at_least("static_sizes", self.static_sizes, 1)
         _at_least("max_specialisations", self.max_specialisations, 1)
+        if not isinstance(self.exact, bool):
+            raise InvalidArgumentError(f"exact={self.exact!r} must be True or False")
         if self.cache_bytes is not None:
             _at_least("cache_bytes", self.cache_bytes, 0)
         for step in self.passes:
             if not isinstance(step, Pass):
                 raise InvalidArgumentError(f"passes contains {step!r}; give tzwc.passes.Pass objects or their names")
+
+    def for_passes(self, *, grad: bool) -> dict[str, Any]:
+        """What passes may read: the options that concern them, and whether gradients are recorded (``grad``)."""
+        names = ("cache_bytes", "convolution", "tune", "exact")
+        return {name: getattr(self, name) for name in names} | {"grad": grad}
 
 
 def _one_of(name: str, value: object, choices: Sequence[Any]) -> None:

@@ -80,11 +80,10 @@ class Specialisation:
         self.remarks: list[Remark] = []
         self.lowering_seconds = 0.0
         static = frozenset(slot.name for slot in captured.slots) - varying
-        settings = {"cache_bytes": options.cache_bytes, "convolution": options.convolution}
         self.stages: list[Stage] = run_pipeline(
             captured.module,
             options.passes,
-            options=settings,
+            options=options.for_passes(grad=grad),
             static_slots=static,
             slots={slot.name: slot.path for slot in captured.slots},
             snapshots=options.snapshots,

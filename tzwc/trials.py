@@ -65,7 +65,7 @@ class Subject:
     @property
     def settings(self) -> dict[str, Any]:
         """What passes may read."""
-        return {"cache_bytes": self.options.cache_bytes, "convolution": self.options.convolution}
+        return self.options.for_passes(grad=False)
 
     @property
     def static_slots(self) -> frozenset[str]:

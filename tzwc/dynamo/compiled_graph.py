@@ -133,7 +133,7 @@ class CompiledGraph:
             self.varying = frozenset(
                 s.name for s in retraced.slots if s.position is not None and examples[s.position].requires_grad
             )
-        settings = {"cache_bytes": self._options.cache_bytes, "convolution": self._options.convolution}
+        settings = self._options.for_passes(grad=self.grad)
         static = frozenset(names) - self.varying
         stages = run_pipeline(retraced.module, self._options.passes, options=settings, static_slots=static)
         return stages, split(retraced.module, names, retraced.inputs)

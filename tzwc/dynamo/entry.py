@@ -25,8 +25,8 @@ def backend(
     Args:
         module: the graph.
         examples: arguments like those that it will be called with.
-        options: ``passes``, ``backend`` (what lowers the rewritten graph), ``cache_bytes``, ``check``, ``convolution``
-            and ``verify``, as for :func:`tzwc.compile`.
+        options: ``passes``, ``backend`` (what lowers the rewritten graph), ``cache_bytes``, ``check``,
+            ``convolution``, ``tune``, ``exact`` and ``verify``, as for :func:`tzwc.compile`.
         mode: of ``torch.compile``; for Inductor, which ``backend`` is unless something else was chosen.
 
     Raises:
