@@ -1,12 +1,7 @@
-"""Convolution by many algorithms, behind one differentiable operator: :func:`tzwc.ops.convolution`.
-
-Importing this package registers the algorithms, ``native`` first.
-"""
+"""Convolution by many algorithms, behind one differentiable operator: :func:`tzwc.ops.convolution`."""
 
 from __future__ import annotations
 
-from tzwc.convolution import native as _native  # noqa: F401, I001
-from tzwc.convolution import fourier as _fourier  # noqa: F401
 from tzwc.convolution.algorithm import (
     Algorithm,
     algorithms,
@@ -15,6 +10,11 @@ from tzwc.convolution.algorithm import (
     register_algorithm,
 )
 from tzwc.convolution.computation import compute
+from tzwc.convolution.fourier import FFT
+from tzwc.convolution.native import CHANNELS_LAST, NATIVE, PREPADDED
 from tzwc.convolution.problem import Problem
 
 __all__ = ["Algorithm", "Problem", "algorithms", "compute", "find_algorithm", "legal_algorithms", "register_algorithm"]
+
+for _algorithm in (NATIVE, PREPADDED, CHANNELS_LAST, FFT):
+    register_algorithm(_algorithm)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tzwc.convolution.algorithm import find_algorithm
+from tzwc.convolution.algorithm import Algorithm, find_algorithm
 from tzwc.convolution.directions import forward_form, forward_operands, forward_result
 from tzwc.convolution.problem import Problem
 from tzwc.errors import InvalidArgumentError
@@ -29,7 +29,7 @@ def result_shape(problem: Problem, a: Tensor) -> tuple[int, ...]:
 
 
 def compute(problem: Problem, algorithm: str, a: Tensor, b: Tensor) -> Tensor:
-    """The result of ``problem`` by ``algorithm``, without derivatives of its own choice; see :func:`tzwc.ops.convolution`.
+    """The result of ``problem`` by ``algorithm``; for derivatives see :func:`tzwc.ops.convolution`.
 
     Args:
         problem: sizes and direction. The batch size is that of the tensors, not the one in the problem.
@@ -56,10 +56,15 @@ def compute(problem: Problem, algorithm: str, a: Tensor, b: Tensor) -> Tensor:
     if is_narrow(dtype) and not chosen.narrow:
         a, b, problem = a.float(), b.float(), problem.with_(dtype=torch.float32)
     if problem.direction == "forward":
-        return chosen.run(problem, a, chosen.prepare(problem, b)).to(dtype)
+        return _own(chosen, chosen.run(problem, a, chosen.prepare(problem, b))).to(dtype)
     if chosen.gradient is not None:
         return chosen.gradient(problem, a, b).to(dtype)
     form = forward_form(problem)
     x, kernel = forward_operands(problem, a, b)
     y = chosen.run(form, x, chosen.prepare(form, kernel))
-    return forward_result(problem, y).to(dtype)
+    return _own(chosen, forward_result(problem, y)).to(dtype)
+
+
+def _own(algorithm: Algorithm, result: Tensor) -> Tensor:
+    """No window into a larger buffer, which would stay alive; PyTorch's own results are in the layout of their input."""
+    return result if algorithm.narrow else result.contiguous()

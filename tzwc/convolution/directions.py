@@ -2,9 +2,9 @@
 
 With ``y[t] = Σ_j w[j] · x[s·t + d·j - l]`` and the gradient ``g`` of ``y``:
 
-- **input**: ``dx[u] = Σ_j w[j] · g'[u + l - d·j]``, where ``g'[s·t] = g[t]`` and zero elsewhere: a convolution of stride
-  1 with the reversed taps, the same dilation and ``d·(K - 1) - l`` zeros in front; a group's input and output channels
-  change places.
+- **input**: ``dx[u] = Σ_j w[j] · g'[u + l - d·j]``, where ``g'[s·t] = g[t]`` and zero elsewhere: a convolution of
+  stride 1 with the reversed taps, the same dilation and ``d·(K - 1) - l`` zeros in front; a group's input and output
+  channels change places.
 - **weight**: ``dw[j] = Σ_t g[t] · x[s·t + d·j - l]``: the gradient's elements are the taps, stride and dilation change
   places. Samples are summed, so they are the input channels of this convolution, and a group's channels its samples.
   With one kernel for each sample nothing is summed, and it is a per-sample convolution.
@@ -15,6 +15,7 @@ computed for the input with its periods written out, which are summed in the end
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -110,7 +111,7 @@ def _transposed(problem: Problem, kernel: Tensor) -> Tensor:
     """`(O, C / G, *K)` as `(C, O / G, *K)`; nothing to do where every group has one channel on both sides."""
     if problem.per_sample or problem.is_depthwise:
         return kernel
-    split = kernel.unflatten(0, (problem.groups, -1)).transpose(1, 2)
+    split = torch.unflatten(kernel, 0, (problem.groups, -1)).transpose(1, 2)
     return split.reshape(problem.in_channels, -1, *problem.kernel)
 
 

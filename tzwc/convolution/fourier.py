@@ -18,10 +18,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tzwc.convolution.algorithm import Algorithm, dtype_objection, register_algorithm
+from tzwc.convolution.algorithm import Algorithm, dtype_objection
 from tzwc.convolution.directions import forward_form
 from tzwc.convolution.padding import pad, padded_lengths, wrap
 from tzwc.convolution.problem import Problem
@@ -88,13 +89,13 @@ def spectrum(problem: Problem, kernel: Tensor, size: tuple[int, ...]) -> Tensor:
         if reach > n:  # a kernel longer than the period
             periods = -(-reach // n)
             padded = F.pad(taps, (0, 0) * (problem.axes - 1 - axis) + (0, periods * n - reach))
-            taps = padded.unflatten(2 + axis, (periods, n)).sum(2 + axis)
+            taps = torch.unflatten(padded, 2 + axis, (periods, n)).sum(2 + axis)
     result = rfftn(taps, size)
     if problem.per_sample:
         return result
     if problem.fan_in == 1 or problem.out_channels == problem.groups:
         return result.flatten(0, 1)
-    flat = result.flatten(2).unflatten(0, (problem.groups, -1))
+    flat = torch.unflatten(result.flatten(2), 0, (problem.groups, -1))
     return flat.permute(3, 0, 2, 1).contiguous()
 
 
@@ -105,9 +106,9 @@ def multiply(problem: Problem, transform: Tensor, kernel: Tensor) -> Tensor:
     batch, groups = transform.shape[0], problem.groups
     frequencies = transform.shape[2:]
     if problem.out_channels == groups:
-        return (transform * kernel).unflatten(1, (groups, -1)).sum(2)
+        return torch.unflatten(transform * kernel, 1, (groups, -1)).sum(2)
     if problem.fan_in == 1:
-        per_group = kernel.unflatten(0, (groups, -1))
+        per_group = torch.unflatten(kernel, 0, (groups, -1))
         return (transform.unsqueeze(2) * per_group).flatten(1, 2)
     count = math.prod(frequencies)
     rows = transform.reshape(batch, groups, -1, count).permute(3, 1, 0, 2)
@@ -177,14 +178,12 @@ def _work(problem: Problem) -> Mapping[str, float]:
     }
 
 
-FFT = register_algorithm(
-    Algorithm(
-        name="fft",
-        summary="one FFT of minimal good size",
-        objection=dtype_objection,
-        prepare=lambda problem, kernel: spectrum(problem, kernel, plan(problem).size),
-        run=_run,
-        work=_work,
-        exact=False,
-    )
+FFT = Algorithm(
+    name="fft",
+    summary="one FFT of minimal good size",
+    objection=dtype_objection,
+    prepare=lambda problem, kernel: spectrum(problem, kernel, plan(problem).size),
+    run=_run,
+    work=_work,
+    exact=False,
 )

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tzwc.convolution.algorithm import Algorithm, dtype_objection, register_algorithm
+from tzwc.convolution.algorithm import Algorithm, dtype_objection
 from tzwc.convolution.padding import is_padded, pad, padded_lengths, unpad
 from tzwc.convolution.problem import Problem
 
@@ -142,7 +142,7 @@ def _gradient(layout: _Layout, problem: Problem, a: Tensor, b: Tensor) -> Tensor
     if wants_input:
         result = layout.restore(problem, found[0])
         result = result.reshape(*a.shape[:2], *result.shape[2:]) if problem.per_sample else result
-        return unpad(problem, result) if written else result
+        return unpad(problem, result).contiguous() if written else result
     result = found[1].squeeze(2) if found[1].dim() > 2 + problem.axes else found[1]
     result = result.reshape(*a.shape[:2], *problem.kernel) if problem.per_sample else result
     return taps(problem, result)
@@ -197,18 +197,16 @@ def _prepadded_objection(problem: Problem) -> str | None:
 
 
 def _make(name: str, summary: str, layout: _Layout, objection: Callable[[Problem], str | None]) -> Algorithm:
-    return register_algorithm(
-        Algorithm(
-            name=name,
-            summary=summary,
-            objection=objection,
-            prepare=taps,
-            run=partial(_run, layout),
-            work=partial(_work, layout),
-            exact=True,
-            gradient=partial(_gradient, layout),
-            narrow=True,
-        )
+    return Algorithm(
+        name=name,
+        summary=summary,
+        objection=objection,
+        prepare=taps,
+        run=partial(_run, layout),
+        work=partial(_work, layout),
+        exact=True,
+        gradient=partial(_gradient, layout),
+        narrow=True,
     )
 
 

@@ -62,7 +62,7 @@ def wrap(x: Tensor, axis: int, length: int, before: int, after: int) -> Tensor:
 
 
 def unpad(problem: Problem, gradient: Tensor) -> Tensor:
-    """The adjoint of :func:`pad`: `(..., *(S + l + r))` to `(..., *S)`; the periods of a circular padding are summed."""
+    """The adjoint of :func:`pad`: `(..., *(S + l + r))` to `(..., *S)`; circular periods are summed."""
     if not is_padded(problem):
         return gradient
     if problem.padding_mode == "zeros":
@@ -75,5 +75,5 @@ def unpad(problem: Problem, gradient: Tensor) -> Tensor:
         periods = -(-(shift + size) // length)
         trailing = (0, 0) * (-at - 1)
         rows = F.pad(gradient, (*trailing, shift, periods * length - shift - size))
-        gradient = rows.unflatten(at, (periods, length)).sum(at - 1)
+        gradient = torch.unflatten(rows, at, (periods, length)).sum(at - 1)
     return gradient

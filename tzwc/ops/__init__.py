@@ -10,9 +10,11 @@ from tzwc.ops.convolution import (
     kernel_spectrum,
     normalize_padding,
 )
+from tzwc.ops.convolve import convolution, prepare_kernel, prepared_convolution
 from tzwc.ops.hyperzzw import hyperzzw_convolution, hyperzzw_dot, hyperzzw_gate
 
 __all__ = [
+    "convolution",
     "direct_convolution",
     "fft_convolution",
     "fft_size",
@@ -22,4 +24,6 @@ __all__ = [
     "hyperzzw_gate",
     "kernel_spectrum",
     "normalize_padding",
+    "prepare_kernel",
+    "prepared_convolution",
 ]
