@@ -1,9 +1,10 @@
-"""Commands that measure: ``tzwc bench cache`` and ``tzwc bench capture``."""
+"""Commands that measure: ``tzwc bench cache``, ``tzwc bench capture`` and ``tzwc bench model``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +21,7 @@ Trace = Annotated[bool, typer.Option("--traceback", help="Show the full tracebac
 def register(app: typer.Typer) -> None:
     """Add ``bench`` and its commands to ``app``."""
     bench = typer.Typer(no_args_is_help=True, help="Measure, contenders in turns, on this machine.")
-    for command in (cache, capture):
+    for command in (cache, capture, model):
         bench.command()(command)
     app.add_typer(bench, name="bench")
 
@@ -79,6 +80,57 @@ def capture(
         names = None if contenders is None else _listed(contenders)
         request = Request(preset, _sizes(batches), backend, names, rounds)
         _measure(lambda: run(request), lambda result: show_capture(result, output()), threads, json_)
+
+
+def model(
+    presets: Annotated[
+        str, typer.Option(metavar="A,B,…", help="Presets, long (16,384 points), or Terminators as module:factory.")
+    ] = "cifar10,smnist,scifar10,long",
+    batches: Annotated[
+        str | None, typer.Option(metavar="N,M,…", help="First sizes of the input; by default those of each preset.")
+    ] = None,
+    modes: Annotated[str, typer.Option(metavar="A,B", help="Of inference, training.")] = "inference,training",
+    backend: Backend = "inductor",
+    contenders: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…",
+            help="Of eager, compile, contiguous, max_autotune, freezing, freezing_max_autotune, tzwc, each also with "
+            "its allocator tuned, as NAME+allocator; by default all but freezing_max_autotune.",
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Of each measurement.")] = 15,
+    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
+    limit: Annotated[float, typer.Option(min=0.1, help="Seconds after which a first call has failed.")] = 3600.0,
+    out: Annotated[Path | None, typer.Option(help="Append all that is found out to this file, at once.")] = None,
+    json_: Json = False,
+    trace: Trace = False,
+) -> None:
+    """Inference and training steps with tzwc and with every peer, each in a fresh process, in turns.
+
+    First calls begin with empty caches and are made one after the other. With Inductor, everything together takes
+    hours; --backend eager gives a quick look at the rest.
+    """
+    with reported(trace):
+        from tzwc.bench.model import Request, run
+        from tzwc.bench.model_tables import show_cell
+
+        request = Request(
+            presets=_listed(presets),
+            batches=None if batches is None else _sizes(batches),
+            modes=_listed(modes),
+            backend=backend,
+            contenders=None if contenders is None else _listed(contenders),
+            rounds=rounds,
+            threads=threads,
+            limit=limit,
+            out=out,
+        )
+        if json_:
+            typer.echo(json.dumps(run(request).to_dict(), indent=2))
+            return
+        output().print(", ".join(f"{name} {value}" for name, value in request.facts().items()))
+        run(request, lambda cell: show_cell(cell, output()))
 
 
 def _measure(run: Callable[[], Any], show: Callable[[Any], None], threads: int | None, json_: bool) -> None:

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import tzwc.bench.model
+from tzwc.bench.model import Request, run
+from tzwc.bench.model_cells import Cell, Contender, Plan, Yard
+from tzwc.bench.model_contenders import ALLOCATOR, CONTENDERS, choose, environment, unfit
+from tzwc.cli import app
+from tzwc.timing import Timing
+
+QUICK = ["--batches", "2", "--modes", "inference", "--backend", "eager", "--rounds", "2", "--threads", "1"]
+
+ONE_BLOCK = """
+from tzwc.models import terminator
+
+def model():
+    return terminator("digits", factors=(12,))
+"""
+
+FAKE = """
+import json, os, pathlib, sys, time
+
+name = None
+for line in sys.stdin:
+    request = json.loads(line)
+    reply = {}
+    if request["do"] == "build":
+        name = request["task"]["contender"]
+        pids = pathlib.Path(os.environ["PIDS"])
+        (pids / str(os.getpid())).touch()
+    elif request["do"] == "first":
+        if name is None:
+            reply = {"allowed": {"all": 0.1}, "flops": 30, "growing": 20, "operations": 100}
+        elif name == "compile":
+            time.sleep(600)
+        elif name == "max_autotune":
+            sys.exit("no compiler")
+        elif name == "contiguous":
+            reply = {"error": "ValueError: [no] layout"}
+        else:
+            distance = float("inf") if name == "tzwc" else 0.05
+            reply = {"seconds": 2.0, "memory": 5000000, "distances": {"all": distance}, "note": "", "X": name}
+    elif request["do"] == "again":
+        reply = {"seconds": 0.1, **({"distances": {"all": 0.07}} if name else {})}
+    elif request["do"] == "measure":
+        assert request["with"] == [2]
+        if name == "freezing":
+            os._exit(5)
+        seconds = {None: 1.0, "eager": 0.5, "tzwc": 0.25}.get(name, 0.75)
+        reply = {"seconds": [seconds] * 2, "memory": 4000000}
+    print(json.dumps(reply), flush=True)
+"""
+
+
+def bench(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["bench", "model", *arguments], env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def pids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Processes that only pretend, and leave their numbers in this folder."""
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    monkeypatch.setenv("PIDS", str(folder))
+    monkeypatch.setattr(tzwc.bench.model, "_COMMAND", (sys.executable, "-c", FAKE))
+    return folder
+
+
+def alive(pids: Path) -> list[str]:
+    return [entry.name for entry in pids.iterdir() if Path(f"/proc/{entry.name}").exists()]
+
+
+def test_json_has_every_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out.jsonl"
+    (tmp_path / "one_block.py").write_text(ONE_BLOCK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TZWC_NATIVE", "0")  # spares a compiler
+    names = "eager,tzwc+allocator"
+    result = bench(*QUICK, "--presets", "one_block:model", "--contenders", names, "--json", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["backend"], found["threads"]) == ("eager", 1)
+    assert found["allocator"] == dict(ALLOCATOR)
+    (cell,) = found["cells"]
+    assert (cell["model"], cell["batch"], cell["mode"]) == ("one_block:model", 2, "inference")
+    assert cell["FLOP a call"] > cell["FLOP that grow with the batch"] > 0
+    assert cell["matrix products, GFLOP/s"] > 0
+    assert cell["best peer"] == "eager"
+    assert cell["error"] == ""
+    rows = {row["contender"]: row for row in cell["contenders"]}
+    assert list(rows) == ["eager", "tzwc+allocator"]
+    for row in rows.values():
+        assert row["milliseconds"] > 0
+        assert row["rounds"] == 2
+        assert row["ratio of medians"] > 0
+        assert 0 < row["share of matrix products"] < 1
+        assert row["first call, seconds"] > 0
+        assert row["memory of the first call, MB"] > 0
+        assert row["memory of a call, MB"] > 0
+        assert row["as exact as eager"] is True
+        assert row["error"] == ""
+    assert rows["eager"]["ratio of medians"] == rows["eager"]["median of ratios"] == 1
+    assert rows["tzwc+allocator"]["note"] == "whole graph"
+    events = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [event.pop("event") for event in events] == ["request", *["first call"] * 3, "round", "round", "cell"]
+    assert events[-1] == cell
+
+
+def by_name(cell: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["contender"]: row for row in cell["contenders"]}
+
+
+@pytest.mark.usefixtures("pids")
+def test_whatever_fails_is_told_and_does_not_lose_the_others() -> None:
+    names = "eager,compile,contiguous,max_autotune,freezing,freezing+allocator,tzwc"
+    result = bench("--presets", "digits", "--batches", "4", "--contenders", names, "--rounds", "3", "--limit", "1.5",
+                   "--json")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    inference, training = json.loads(result.stdout)["cells"]
+    rows = by_name(inference)
+    assert list(rows) == names.split(",")
+    assert rows["compile"]["error"] == "no answer within 1.5 s"
+    assert rows["contiguous"]["error"] == "ValueError: [no] layout"
+    assert rows["max_autotune"]["error"] == "the process ended with exit code 1: no compiler"
+    assert rows["freezing"]["error"] == "the process ended with exit code 5"
+    assert rows["freezing"]["first call, seconds"] == 2
+    for name in ("compile", "contiguous", "max_autotune", "freezing"):
+        assert rows[name]["milliseconds"] is rows[name]["ratio of medians"] is None
+    assert (rows["eager"]["milliseconds"], rows["tzwc"]["milliseconds"]) == (500, 250)
+    assert inference["best peer"] == "eager"
+    assert (rows["tzwc"]["ratio of medians"], rows["tzwc"]["median of ratios"]) == (2, 2)
+    assert rows["eager"]["share of matrix products"] == 0.4  # 20 of 100 a second, in half a second
+    assert (rows["eager"]["as exact as eager"], rows["tzwc"]["as exact as eager"]) == (True, False)
+    assert rows["eager"]["distance from float64"] == {"all": 0.07}  # the larger of two
+    assert rows["tzwc"]["distance from float64"] == {"all": None}
+    rows = by_name(training)
+    assert rows["freezing+allocator"]["error"] == "frozen weights are for inference alone"
+    assert rows["eager"]["share of matrix products"] == 0.6
+
+
+def test_tables_for_people_and_progress_beside_them(pids: Path) -> None:
+    result = bench("--presets", "digits", "--contenders", "eager,contiguous,freezing,tzwc", "--rounds", "2")
+    assert result.exit_code == 0, result.output
+    for text in ("digits, batch 16, inference", "digits, batch 16, training", "500.00 ms", "2.00×", "40%", "5, 4 MB",
+                 "failed", "no part", "70%", "inf%", "ValueError: [no] layout", "the best one, eager"):  # fmt: skip
+        assert text in result.stdout
+    assert "first call of tzwc" in result.stderr
+    assert "first call of" not in result.stdout
+    assert alive(pids) == []
+
+
+def test_an_interrupt_ends_all_processes_and_loses_nothing(pids: Path, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not over.wait(0.02):
+            if len(list(pids.iterdir())) == 3:  # compile, which hangs, has come
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    out, over = tmp_path / "out.jsonl", threading.Event()
+    threading.Thread(target=interrupt).start()
+    result = bench("--presets", "digits", "--contenders", "eager,compile", "--rounds", "2", "--out", str(out))
+    over.set()
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+    assert len(list(pids.iterdir())) == 3
+    assert alive(pids) == []
+    events = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [event.get("contender") for event in events] == [None, "matrix products", "eager"]
+
+
+def test_contenders_change_their_order(pids: Path) -> None:
+    del pids
+    request = Request(("digits",), (2,), ("inference",), contenders=("eager", "tzwc"), rounds=3)
+    seen: list[Cell] = []
+    result = run(request, seen.append)
+    assert list(result.cells) == seen
+    assert [len(c.timing.seconds) for c in seen[0].contenders if c.timing] == [3, 3]
+
+
+def test_long_cells_end_early(pids: Path) -> None:
+    del pids
+    request = Request(("digits",), (2,), ("inference",), contenders=("eager",), rounds=9, seconds=0.0)
+    (contender,) = run(request).cells[0].contenders
+    assert contender.timing is not None
+    assert len(contender.timing.seconds) == 2
+
+
+def test_without_a_yardstick_or_a_peer() -> None:
+    def timed(name: str, *seconds: float) -> Contender:
+        return Contender(name, 1.0, timing=Timing(name, seconds), distances={"all": 0.0})
+
+    cell = Cell(
+        Plan("digits", 1, "inference"), Yard(error="no"), (timed("tzwc", 1.0, 2.0), timed("tzwc+allocator", 1.0, 1.0))
+    )
+    assert cell.peer is None
+    assert cell.gains(cell.contenders[0]) is None
+    assert cell.share(cell.contenders[0]) is None
+    assert cell.agrees(cell.contenders[0]) is None
+    assert cell.to_dict()["matrix products, GFLOP/s"] is None
+
+
+def test_every_process_has_empty_caches_and_the_allocator_it_is_named_for(tmp_path: Path) -> None:
+    plain, tuned = environment("compile", 2, tmp_path), environment("compile+allocator", 2, tmp_path)
+    assert tuned.keys() - plain.keys() == ALLOCATOR.keys()
+    assert plain["OMP_NUM_THREADS"] == "2"
+    assert plain["TORCHINDUCTOR_CACHE_DIR"].startswith(str(tmp_path))
+    assert plain["TZWC_CACHE_DIR"].startswith(str(tmp_path))
+
+
+def test_contenders_and_cells_by_default() -> None:
+    inductor = choose(None, "inductor")
+    assert inductor[:4] == ("eager", "eager+allocator", "compile", "compile+allocator")
+    assert {name.removesuffix("+allocator") for name in inductor} == CONTENDERS.keys() - {"freezing_max_autotune"}
+    assert choose(None, "eager") == ("eager", "eager+allocator", "compile", "compile+allocator", "tzwc",
+                                     "tzwc+allocator")  # fmt: skip
+    assert choose(["tzwc", "tzwc"], "eager") == ("tzwc",)
+    assert unfit("freezing", "inference") == ""
+    assert [str(plan) for plan in Request(("cifar10", "long")).plans] == [
+        "cifar10, batch 1, inference",
+        "cifar10, batch 16, inference",
+        "cifar10, batch 64, inference",
+        "cifar10, batch 16, training",
+        "long, batch 1, inference",
+        "long, batch 1, training",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--presets", "cifar11"], "preset 'cifar11' is unknown: choose from cifar10"),
+        (["--presets", "torch.nn:ReLU"], "ReLU does not say what it takes"),
+        (["--presets", "nowhere:model"], "there is no module 'nowhere'"),
+        (["--presets", ","], "no presets"),
+        (["--modes", "trainig"], "mode 'trainig' is unknown: choose from inference, training"),
+        (["--modes", ","], "no modes"),
+        (["--contenders", "eager,jit"], "contender 'jit' is unknown: choose from eager, compile"),
+        (["--contenders", ","], "no contenders"),
+        (["--contenders", "freezing+allocator", "--backend", "eager"], "is a setting of Inductor"),
+        (["--batches", "1,x"], "batches '1,x': expected numbers"),
+        (["--batches", "0"], "sizes of at least 1"),
+        (["--backend", "eagr"], "backend='eagr'"),
+        (["--rounds", "1"], "rounds"),
+        (["--threads", "0"], "threads"),
+        (["--limit", "0"], "limit"),
+        (["--out", "no/such/folder.jsonl"], "cannot be written: No such file"),
+    ],
+)
+def test_what_is_not_understood_is_named(arguments: list[str], message: str) -> None:
+    result = bench(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr

@@ -1,0 +1,126 @@
+"""What runs in the processes of ``tzwc bench model``, in this one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tzwc
+from tzwc.bench import model_memory
+from tzwc.bench.model_reference import Reference, arithmetic
+from tzwc.bench.model_targets import LONG, Subject, batches_of
+from tzwc.bench.model_worker import Runner, Task, Yardstick
+from tzwc.models import terminator
+
+
+def task(contender: str | None, folder: Path, training: bool = False) -> Task:
+    return Task(contender, "digits", 2, training, "eager", 1, str(folder / "reference.pt"))
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("contender", ["eager", "tzwc+allocator"])
+def test_calls_agree_with_float64(contender: str, training: bool, tmp_path: Path) -> None:
+    yard = Yardstick(task(None, tmp_path, training)).first()
+    runner = Runner(task(contender, tmp_path, training))
+    first, again, measured = runner.first(), runner.again(), runner.measure(3)
+    assert first["distances"].keys() == yard["allowed"].keys() == ({"all", "each"} if training else {"all"})
+    for found in (first, again):
+        for name, distance in found.get("distances", {}).items():
+            assert 0 <= distance <= yard["allowed"][name]
+    assert ("distances" in again) is not training  # the parameters have moved
+    assert len(measured["seconds"]) == 3
+    assert min(measured["seconds"]) > 0
+    assert first["memory"] > 0
+    assert first["note"] == ("whole graph" if contender.startswith("tzwc") else "")
+    assert yard["flops"] > yard["growing"] > 0
+
+
+def test_a_wrong_result_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    yard = Yardstick(task(None, tmp_path)).first()
+
+    class Wrong(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.model(x)
+            return result * 1.01
+
+    monkeypatch.setattr(tzwc, "compile", lambda model, **_: Wrong(model))
+    assert Runner(task("tzwc", tmp_path)).first()["distances"]["all"] > yard["allowed"]["all"]
+
+
+def test_without_a_reference_nothing_is_compared(tmp_path: Path) -> None:
+    assert Runner(task("eager", tmp_path)).first()["distances"] == {}
+
+
+def test_distances() -> None:
+    exact = {"a": torch.tensor([3.0, 4.0]).double(), "b": torch.zeros(1).double(), "c": torch.ones(1).double()}
+    reference = Reference(exact, {"all": 0.0, "each": 1e-3})
+    found: dict[str, Tensor] = {"a": torch.tensor([3.0, 4.5]), "b": torch.zeros(1), "c": torch.ones(1)}
+    assert reference.distances(found) == {"all": 0.5 / 26**0.5, "each": 0.0}
+    assert reference.allowed == {"all": 4 * torch.finfo(torch.float32).eps, "each": 4e-3}
+    wrong: list[dict[str, Any]] = [{"a": torch.ones(3)}, {"a": torch.full((2,), math.nan)}, {}]
+    for other in wrong:
+        missing = {name: tensor for name, tensor in {**found, **other}.items() if other or name != "a"}
+        assert reference.distances(missing)["all"] == math.inf
+
+
+def test_a_step_changes_parameters_and_hardly() -> None:
+    subject = Subject("digits", 2, training=True)
+    before = [p.detach().clone() for p in subject.model.parameters()]
+    subject.call(subject.model)()
+    after = [p.detach() for p in subject.model.parameters()]
+    changed = sum(not torch.equal(*pair) for pair in zip(after, before, strict=True))
+    assert changed > 0.8 * len(before)  # steps are lost in large frequencies, and Kar3 rests where a gradient is zero
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
+
+
+def test_arithmetic_of_a_product_and_of_a_depthwise_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.code = nn.Parameter(torch.randn(1, 5))
+            self.write = nn.Linear(5, 4 * 3)
+            self.head = nn.Linear(4, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = torch.nn.functional.conv1d(x, self.write(self.code).view(4, 1, 3), padding=1, groups=4)
+            result: Tensor = self.head(y.mean(-1))
+            return result
+
+    monkeypatch.setattr("tzwc.bench.model_targets.resolve", lambda _: Small())
+    monkeypatch.setattr("tzwc.bench.model_targets.default_inputs", lambda _: [torch.empty(1, 4, 7)])
+    write, convolve, head = 2 * 5 * 12, 2 * 4 * 7 * 3, 2 * 4 * 10
+    found = arithmetic("small", 3, training=False)
+    assert found.total == write + 3 * (convolve + head)
+    assert found.growing == 3 * (convolve + head)
+    # Two gradients of each product, one of the convolution: the input has none.
+    assert arithmetic("small", 3, training=True).total == 3 * write + 3 * (2 * convolve + 3 * head)
+
+
+def test_the_long_model() -> None:
+    with torch.device("meta"):
+        assert terminator("smnist", **LONG).spec.sizes == (16_384,)
+    assert arithmetic("long", 1, training=False).growing > 13 * 16_384**2
+    assert batches_of("long", "inference") == (1,)
+    assert batches_of("cifar10", "inference") == (1, 16, 64)
+    assert batches_of("digits", "training") == (16,)
+
+
+def test_memory_is_what_was_touched() -> None:
+    model_memory.give_back()
+    model_memory.restart_peak()
+    before = model_memory.peak()
+    torch.ones(25_000_000)
+    most = model_memory.peak() - before
+    assert 90e6 < most < 150e6
+    model_memory.give_back()
+    model_memory.restart_peak()
+    assert model_memory.peak() - before < 50e6
