@@ -7,6 +7,7 @@ Requests come on standard input and are answered on standard output, a line of J
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import queue
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._inductor.compile_fx  # importing it is no part of anyone's first call
 
 from tzwc.bench.breaks import quiet
 from tzwc.bench.model_contenders import build, note_of
@@ -59,6 +59,8 @@ class Runner:
 
     def __init__(self, task: Task) -> None:
         assert task.contender is not None
+        if task.backend == "inductor":
+            importlib.import_module("torch._inductor.compile_fx")  # no part of anyone's first call or memory
         give_back()
         restart_peak()
         self._before = peak()
