@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,14 @@ settings.register_profile("default", deadline=None, derandomize=True, suppress_h
 settings.register_profile("deep", parent=settings.get_profile("default"), derandomize=False, max_examples=10_000)
 _PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 settings.load_profile(_PROFILE)
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in place of the user's cache: no test reads what was measured on this machine, or adds to it."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("TZWC_CACHE_DIR", str(folder))
+    return folder
 
 
 def examples(count: int) -> int:

@@ -11,10 +11,13 @@ from tzwc.convolution.algorithm import (
 )
 from tzwc.convolution.computation import compute
 from tzwc.convolution.fourier import FFT
+from tzwc.convolution.matrix import MATMUL, TOEPLITZ, UNFOLD
 from tzwc.convolution.native import CHANNELS_LAST, NATIVE, PREPADDED
+from tzwc.convolution.overlap_save import OVERLAP_SAVE
 from tzwc.convolution.problem import Problem
+from tzwc.convolution.shifts import SHIFTS
 
 __all__ = ["Algorithm", "Problem", "algorithms", "compute", "find_algorithm", "legal_algorithms", "register_algorithm"]
 
-for _algorithm in (NATIVE, PREPADDED, CHANNELS_LAST, FFT):
+for _algorithm in (NATIVE, PREPADDED, CHANNELS_LAST, MATMUL, UNFOLD, TOEPLITZ, SHIFTS, FFT, OVERLAP_SAVE):
     register_algorithm(_algorithm)

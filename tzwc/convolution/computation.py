@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tzwc.convolution.algorithm import Algorithm, find_algorithm
-from tzwc.convolution.directions import forward_form, forward_operands, forward_result
+from tzwc.convolution.directions import by_forward_form
 from tzwc.convolution.problem import Problem
 from tzwc.errors import InvalidArgumentError
 
@@ -59,12 +59,9 @@ def compute(problem: Problem, algorithm: str, a: Tensor, b: Tensor) -> Tensor:
         return _own(chosen, chosen.run(problem, a, chosen.prepare(problem, b))).to(dtype)
     if chosen.gradient is not None:
         return chosen.gradient(problem, a, b).to(dtype)
-    form = forward_form(problem)
-    x, kernel = forward_operands(problem, a, b)
-    y = chosen.run(form, x, chosen.prepare(form, kernel))
-    return _own(chosen, forward_result(problem, y)).to(dtype)
+    return _own(chosen, by_forward_form(problem, chosen.prepare, chosen.run, a, b)).to(dtype)
 
 
 def _own(algorithm: Algorithm, result: Tensor) -> Tensor:
-    """No window into a larger buffer, which would stay alive; PyTorch's own results are in the layout of their input."""
+    """No window into a larger buffer, which would stay alive; PyTorch's own results keep the layout of their input."""
     return result if algorithm.narrow else result.contiguous()

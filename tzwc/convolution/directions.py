@@ -15,6 +15,8 @@ computed for the input with its periods written out, which are summed in the end
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,7 +24,20 @@ from torch import Tensor
 from tzwc.convolution.padding import padded_lengths, unpad
 from tzwc.convolution.problem import Problem
 
-__all__ = ["forward_form", "forward_operands", "forward_result", "stuffed"]
+__all__ = ["by_forward_form", "forward_form", "forward_operands", "forward_result", "stuffed"]
+
+
+def by_forward_form(
+    problem: Problem,
+    prepare: Callable[[Problem, Tensor], Tensor],
+    run: Callable[[Problem, Tensor, Tensor], Tensor],
+    a: Tensor,
+    b: Tensor,
+) -> Tensor:
+    """The result of ``problem`` by the halves of an algorithm for forward problems."""
+    form = forward_form(problem)
+    x, kernel = forward_operands(problem, a, b)
+    return forward_result(problem, run(form, x, prepare(form, kernel)))
 
 
 def _writes_periods(problem: Problem) -> bool:
