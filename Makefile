@@ -35,8 +35,8 @@ format: $(TEST_READY)  ## Rewrite the sources as ruff wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: $(DEMO_READY)  ## The measurements that the README quotes
-	$(BIN)/python benchmarks/model.py
+benchmark: $(DEMO_READY)  ## The smallest model against eager and torch.compile, in a few minutes
+	$(BIN)/tzwc bench model --presets digits --contenders eager,compile,contiguous,freezing,tzwc --rounds 10
 
 clean:  ## Remove the environment, caches and written output
 	rm -rf $(VENV) out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -135,6 +135,7 @@ def test_whatever_fails_is_told_and_does_not_lose_the_others() -> None:
         assert rows[name]["milliseconds"] is rows[name]["ratio of medians"] is None
     assert (rows["eager"]["milliseconds"], rows["tzwc"]["milliseconds"]) == (500, 250)
     assert inference["best peer"] == "eager"
+    assert inference["ratios"] == {"tzwc": {"time ÷ best peer's": 0.5, "memory ÷ best peer's": 1}}  # compile failed
     assert (rows["tzwc"]["ratio of medians"], rows["tzwc"]["median of ratios"]) == (2, 2)
     assert rows["eager"]["share of matrix products"] == 0.4  # 20 of 100 a second, in half a second
     assert (rows["eager"]["as exact as eager"], rows["tzwc"]["as exact as eager"]) == (True, False)

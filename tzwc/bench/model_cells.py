@@ -125,6 +125,18 @@ class Cell:
             return None
         return all(contender.distances[name] <= allowed for name, allowed in self.yard.allowed.items())
 
+    def ratios(self, contender: Contender) -> dict[str, float]:
+        """What tzwc takes, as a part of what others take; what cannot be said is left out."""
+        plain = next((c.first_call for c in self.contenders if c.name == "compile" and c.timing), None)
+        peer, found = self.peer, {}
+        if peer is not None and peer.timing is not None and contender.timing is not None:
+            found["time ÷ best peer's"] = contender.timing.median / peer.timing.median
+        if plain and contender.first_call is not None:
+            found["first call ÷ compile's"] = contender.first_call / plain
+        if peer is not None and peer.memory and contender.memory is not None:
+            found["memory ÷ best peer's"] = contender.memory / peer.memory
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe."""
         yard = self.yard
@@ -135,6 +147,7 @@ class Cell:
             "matrix products, GFLOP/s": _rounded(yard.speed, 1e-9),
             "allowed distance": _distances(yard.allowed),
             "best peer": None if self.peer is None else self.peer.name,
+            "ratios": {c.name: {k: _rounded(v) for k, v in self.ratios(c).items()} for c in self.contenders if c.ours},
             "contenders": [self._row(contender) for contender in self.contenders],
             "error": yard.error,
         }

@@ -29,6 +29,10 @@ def show_cell(cell: Cell, console: Console) -> None:
     if yard.error:
         console.print(f"nothing to compare with: {escape(yard.error)}")
     if peer is not None:
+        for contender in cell.contenders:
+            if contender.ours:
+                ratios = (f"{name} {value:.2f}" for name, value in cell.ratios(contender).items())
+                console.print(f"{contender.name}: {', '.join(ratios)}")
         console.print(f"peer: the best one, {peer.name}; memory: of the first call, and of those after it")
 
 
