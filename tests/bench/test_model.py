@@ -198,6 +198,8 @@ def test_without_a_yardstick_or_a_peer() -> None:
     def timed(name: str, *seconds: float) -> Contender:
         return Contender(name, 1.0, timing=Timing(name, seconds), distances={"all": 0.0})
 
+    pair = Cell(Plan("digits", 1, "inference"), Yard(), (timed("compile", 4.0, 4.0), timed("tzwc", 1.0, 1.0)))
+    assert pair.ratios(pair.contenders[1]) == {"time ÷ best peer's": 0.25, "first call ÷ compile's": 1.0}
     cell = Cell(
         Plan("digits", 1, "inference"), Yard(error="no"), (timed("tzwc", 1.0, 2.0), timed("tzwc+allocator", 1.0, 1.0))
     )
