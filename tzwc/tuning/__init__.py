@@ -7,7 +7,19 @@ made of, once per machine; without it they come from a table. What was measured 
 
 from __future__ import annotations
 
-from tzwc.tuning.choice import Candidate, Choice, Source, Tune, choose
+from typing import TYPE_CHECKING, Any
+
 from tzwc.tuning.store import Store, TuningWarning
 
+if TYPE_CHECKING:
+    from tzwc.tuning.choice import Candidate, Choice, Source, Tune, choose
+
 __all__ = ["Candidate", "Choice", "Source", "Store", "Tune", "TuningWarning", "choose"]
+
+
+def __getattr__(name: str) -> Any:  # the store is of use without PyTorch, which takes seconds to import
+    if name not in __all__:
+        raise AttributeError(f"module 'tzwc.tuning' has no attribute {name!r}")
+    from tzwc.tuning import choice
+
+    return getattr(choice, name)

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["SCHEMA", "describe", "fingerprint"]
+from tzwc.tuning.store import SCHEMA
 
-SCHEMA = 1
-"""Of everything that :mod:`tzwc.tuning` writes; a file with another number is not read."""
+__all__ = ["describe", "fingerprint"]
 
 Value = str | int | bool
 

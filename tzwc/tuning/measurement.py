@@ -4,8 +4,9 @@
    several times as long as the best so far is not called again.
 2. **Rounds.** The others take turns, in another order each round: a disturbance meets all of them. After a few
    rounds whoever is clearly behind drops out, so that the time goes to those that are close.
-3. **Decision** by the first quartile over the rounds, which a disturbance of most of them leaves as it is. Candidates within a few per cent of the fastest are equal, and of equal
-   ones the first registered wins: ``native`` before all others.
+3. **Decision** by the first quartile over the rounds, which a disturbance of half of them leaves as it is. Candidates
+   within a few per cent of the fastest are equal, and of equal ones the first registered wins: ``native`` before all
+   others.
 """
 
 from __future__ import annotations

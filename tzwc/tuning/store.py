@@ -28,12 +28,13 @@ from typing import Any, Literal, get_args
 
 import platformdirs
 
-from tzwc.tuning.machine import SCHEMA
-
-__all__ = ["VARIABLE", "Entry", "Kind", "Store", "TuningWarning", "cache_directory", "seconds_of"]
+__all__ = ["SCHEMA", "VARIABLE", "Entry", "Kind", "Store", "TuningWarning", "cache_directory", "seconds_of"]
 
 VARIABLE = "TZWC_CACHE_DIR"
 Kind = Literal["calibration", "choice"]
+SCHEMA = 1
+"""Of everything that :mod:`tzwc.tuning` writes; a file with another number is not read."""
+
 LARGEST = 16 * 2**20
 """Bytes; a larger file is none of ours."""
 
@@ -103,7 +104,7 @@ class Store:
         if isinstance(found, str):
             _warn(path, f"{path} {found}; it counts as missing and will be replaced")
             return None
-        if found["key"] != _plain(key):
+        if found["key"] != _plain(key) or found.get("kind") != kind:
             _warn(path, f"{path} is about something else than its name says; it counts as missing")
             return None
         return found["value"]
@@ -118,12 +119,18 @@ class Store:
         entry = {"format": _FORMAT, "schema": SCHEMA, "kind": kind, "key": _plain(key), "value": value}
         text = json.dumps(entry, allow_nan=False, separators=(",", ":"))
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _replace(path, text)
+            self._write(path, text)
         except OSError as error:
             _warn(self.folder, f"{self.folder} cannot be written to ({error}): measurements are not remembered")
             return False
         return True
+
+    def _write(self, path: Path, text: str) -> None:
+        for _ in range(8):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process has cleared the store and its folder
+                return _replace(path, text)
+        return _replace(path, text)
 
     def stamp(self, kind: Kind, key: Mapping[str, Any]) -> tuple[str, int] | None:
         """Changes whenever the file for ``key`` does; ``None`` when there is none."""
