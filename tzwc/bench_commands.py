@@ -102,6 +102,9 @@ def model(
     rounds: Annotated[int, typer.Option(min=2, help="Of each measurement.")] = 15,
     threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
     limit: Annotated[float, typer.Option(min=0.1, help="Seconds after which a first call has failed.")] = 3600.0,
+    share_caches: Annotated[
+        bool, typer.Option("--share-caches", help="NAME+allocator finds what NAME has compiled: half the time.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Append all that is found out to this file, at once.")] = None,
     json_: Json = False,
     trace: Trace = False,
@@ -124,6 +127,7 @@ def model(
             rounds=rounds,
             threads=threads,
             limit=limit,
+            share_caches=share_caches,
             out=out,
         )
         if json_:

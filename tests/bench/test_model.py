@@ -50,7 +50,8 @@ for line in sys.stdin:
             reply = {"error": "ValueError: [no] layout"}
         else:
             distance = float("inf") if name == "tzwc" else 0.05
-            reply = {"seconds": 2.0, "memory": 5000000, "distances": {"all": distance}, "note": "", "X": name}
+            reply = {"seconds": 2.0, "memory": 5000000, "distances": {"all": distance}}
+            reply["note"] = os.environ["TZWC_CACHE_DIR"]
     elif request["do"] == "again":
         reply = {"seconds": 0.1, **({"distances": {"all": 0.07}} if name else {})}
     elif request["do"] == "measure":
@@ -177,8 +178,8 @@ def test_an_interrupt_ends_all_processes_and_loses_nothing(pids: Path, tmp_path:
     assert [event.get("contender") for event in events] == [None, "matrix products", "eager"]
 
 
-def test_contenders_change_their_order(pids: Path) -> None:
-    del pids
+@pytest.mark.usefixtures("pids")
+def test_cells_are_handed_over_as_they_come() -> None:
     request = Request(("digits",), (2,), ("inference",), contenders=("eager", "tzwc"), rounds=3)
     seen: list[Cell] = []
     result = run(request, seen.append)
@@ -186,8 +187,18 @@ def test_contenders_change_their_order(pids: Path) -> None:
     assert [len(c.timing.seconds) for c in seen[0].contenders if c.timing] == [3, 3]
 
 
-def test_long_cells_end_early(pids: Path) -> None:
-    del pids
+@pytest.mark.usefixtures("pids")
+@pytest.mark.parametrize("share", [False, True])
+def test_twins_share_caches_when_asked(share: bool) -> None:
+    names = ("eager", "eager+allocator", "tzwc")
+    request = Request(("digits",), (2,), ("inference",), contenders=names, rounds=2, share_caches=share)
+    found = [contender.note for contender in run(request).cells[0].contenders]
+    assert len(set(found)) == (2 if share else 3)
+    assert (found[0] == found[1]) is share
+
+
+@pytest.mark.usefixtures("pids")
+def test_long_cells_end_early() -> None:
     request = Request(("digits",), (2,), ("inference",), contenders=("eager",), rounds=9, seconds=0.0)
     (contender,) = run(request).cells[0].contenders
     assert contender.timing is not None

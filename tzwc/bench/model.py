@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from tzwc.bench.model_cells import Cell, Contender, Plan, Yard
-from tzwc.bench.model_contenders import ALLOCATOR, choose, environment, unfit
+from tzwc.bench.model_contenders import ALLOCATOR, TUNED, choose, environment, unfit
 from tzwc.bench.model_journal import Journal
 from tzwc.bench.model_process import Process
 from tzwc.bench.model_racer import Racer
@@ -45,6 +45,8 @@ class Request:
         rounds: of each measurement.
         threads: of every process; by default as many as torch takes.
         limit: seconds after which a first call has failed, or any other answer.
+        share_caches: a contender with a tuned allocator finds what its untuned twin has compiled, so that its first
+            call says nothing about a cold one.
         seconds: no round begins after this long in one cell; two are always made.
         out: a file to which everything that is found out is appended at once, as lines of JSON.
 
@@ -60,6 +62,7 @@ class Request:
     rounds: int = 15
     threads: int | None = None
     limit: float = 3600.0
+    share_caches: bool = False
     seconds: float = 1200.0
     out: Path | None = None
 
@@ -93,6 +96,7 @@ class Request:
             "threads": self.threads or torch.get_num_threads(),
             "torch": torch.__version__,
             "cpu": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores",
+            "caches": "shared by twins" if self.share_caches else "empty",
         }
 
 
@@ -149,7 +153,8 @@ def _cell(plan: Plan, request: Request, journal: Journal) -> Cell:
 def _start(name: str | None, request: Request, plan: Plan, folder: Path, stack: ExitStack) -> Racer:
     title = _YARDSTICK if name is None else name
     threads = request.threads or torch.get_num_threads()
-    process = Process(_COMMAND, environment(title, threads, folder / f"{title}-caches"), folder / f"{title}.log")
+    owner = title.removesuffix(TUNED) if request.share_caches else title
+    process = Process(_COMMAND, environment(title, threads, folder / f"{owner}-caches"), folder / f"{title}.log")
     stack.callback(process.end)
     one = Racer(title, process, request.limit)
     task = Task(
