@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any, get_args
 
 from tzwc.convolution import Problem, algorithms, legal_algorithms
@@ -25,7 +26,17 @@ from tzwc.tuning.store import Store, seconds_of
 from tzwc.tuning.timers import Timer, timer_for
 from tzwc.tuning.workload import call_maker, operands, problem_from_dict, problem_to_dict
 
-__all__ = ["Calibration", "Progress", "built_in", "calibrate", "model_for", "read_samples", "sample", "write_samples"]
+__all__ = [
+    "Calibration",
+    "Progress",
+    "built_in",
+    "calibrate",
+    "model_for",
+    "read_samples",
+    "sample",
+    "write_samples",
+    "write_table",
+]
 
 SEED = 20
 """Of the problems; benchmarks draw from others."""
@@ -146,6 +157,12 @@ def write_samples(samples: Sequence[Sample]) -> dict[str, Any]:
     """JSON-safe."""
     rows = [[problem_to_dict(s.problem), {n: float(f"{t:.3g}") for n, t in s.seconds.items()}] for s in samples]
     return {"samples": rows}
+
+
+def write_table(samples: Sequence[Sample], path: Path) -> None:
+    """Write ``samples`` to a file such as the one that comes with tzwc: a line for each."""
+    lines = (json.dumps(row, separators=(",", ":")) for row in write_samples(samples)["samples"])
+    path.write_text('{"samples":[\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
 
 
 def read_samples(found: object) -> list[Sample]:

@@ -26,7 +26,7 @@ __all__ = ["CostModel", "Sample"]
 _FACTORS = {torch.float64: 2.0, torch.bfloat16: 1.5, torch.float16: 1.5}
 """Times float32, which alone is calibrated; the same for every algorithm, so that it does not decide anything."""
 
-_SCALE = 3.0
+_SCALE = 5.0
 """Octaves over which deviations are alike."""
 
 _SPREAD, _NOISE = 0.6, 0.1

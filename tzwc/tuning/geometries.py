@@ -54,7 +54,7 @@ class Bounds:
 
 
 BENCHMARK = Bounds()
-CALIBRATION = Bounds(elements=2.0**21, kernel=2.0**20, products=2.0**25)
+CALIBRATION = Bounds(elements=2.0**21, kernel=2.0**20, products=2.0**25, direct=3e8)
 
 
 def stream(seed: int, bounds: Bounds) -> Iterator[Problem]:

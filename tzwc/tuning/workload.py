@@ -15,6 +15,7 @@ from tzwc.tuning.timers import Call
 __all__ = ["as_measured", "call_maker", "operands", "problem_from_dict", "problem_to_dict"]
 
 _DEFAULTS = {item.name: item.default for item in dataclasses.fields(Problem) if item.default is not dataclasses.MISSING}
+_HINTS = get_type_hints(Problem)
 _NARROW = (torch.float16, torch.bfloat16)
 
 
@@ -41,9 +42,8 @@ def problem_from_dict(found: object) -> Problem:
         if not isinstance(dtype, torch.dtype):
             raise ValueError(f"{str(values['dtype'])[:40]!r} is not a dtype")
         values["dtype"] = dtype
-    hints = get_type_hints(Problem)
     for name, value in values.items():
-        if name not in hints or not _fits(value, hints[name]):
+        if name not in _HINTS or not _fits(value, _HINTS[name]):
             raise ValueError(f"{name[:40]!r} does not have this value in a problem")
     try:
         return Problem(**values)

@@ -1,0 +1,137 @@
+"""Commands about the speed of convolutions here: ``tzwc calibrate``, ``tzwc cache list`` and ``tzwc cache clear``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tzwc.terminal import errors, output, reported
+
+__all__ = ["register"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Trace = Annotated[bool, typer.Option("--traceback", help="Show the full traceback of an error.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(calibrate)
+    cache = typer.Typer(no_args_is_help=True, help="What was measured on this machine and is remembered.")
+    cache.command(name="list")(list_)
+    cache.command()(clear)
+    app.add_typer(cache, name="cache")
+
+
+def calibrate(
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure.")] = 90.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    out: Annotated[Path | None, typer.Option(help="Also write the samples to this file, as a table for tzwc.")] = None,
+    json_: Json = False,
+    trace: Trace = False,
+) -> None:
+    """Measure what convolutions cost on this machine, once, so that the fastest can be chosen by prediction.
+
+    Each number of threads has its own calibration. Ctrl-C ends it early and keeps what was measured, unless there is
+    more from before.
+    """
+    with reported(trace):
+        import torch
+
+        from tzwc.errors import InvalidArgumentError
+        from tzwc.tuning.calibration import write_table
+        from tzwc.tuning.machine import describe
+        from tzwc.tuning.store import Store
+
+        if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+            raise InvalidArgumentError(f"device={device!r}: expected cpu, or cuda where there is one")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        store = Store()
+        found = _calibrate_with_a_bar(store, device, seconds)
+        if out is not None:
+            write_table(found.samples, out)
+        if json_:
+            typer.echo(json.dumps(found.to_dict() | {"folder": str(store.folder)}, indent=2))
+        else:
+            typer.echo(f"{describe(found.machine)}: {len(found.samples)} problems in {found.seconds:.0f} s")
+            typer.echo(f"remembered in {store.folder}" if found.stored else "not remembered: there was more before")
+        if not found.complete:
+            raise typer.Exit(130)
+
+
+def _calibrate_with_a_bar(store: Any, device: str, seconds: float) -> Any:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from tzwc.tuning.calibration import calibrate as measure
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]} problems"))
+    with Progress(*columns, TimeRemainingColumn(), console=errors(), transient=True) as bar:
+        task = bar.add_task("calibrating", total=1.0, count=0)
+        return measure(
+            store,
+            device=device,
+            seconds=seconds,
+            progress=lambda part, count: bar.update(task, completed=part, count=count),
+        )
+
+
+def list_(json_: Json = False, trace: Trace = False) -> None:
+    """What is remembered, what each file is about, how large it is and when it was written."""
+    with reported(trace):
+        from rich.markup import escape
+        from rich.table import Table
+
+        from tzwc.tuning.store import Store
+
+        store = Store()
+        found = store.entries()
+        if json_:
+            total = sum(entry.bytes for entry in found)
+            listed = [entry.to_dict() for entry in found]
+            typer.echo(json.dumps({"folder": str(store.folder), "bytes": total, "entries": listed}, indent=2))
+            return
+        table = Table(box=None, pad_edge=False)
+        for heading in ("what", "about", "written"):
+            table.add_column(heading)
+        table.add_column("bytes", justify="right")
+        for entry in found:
+            facts = entry.to_dict()
+            table.add_row(entry.kind, escape(_about(entry.key)), str(facts["written"]), f"{entry.bytes:,}")
+        if found:
+            output().print(table)
+        typer.echo(f"{_files(found)} in {store.folder}")
+
+
+def clear(json_: Json = False, trace: Trace = False) -> None:
+    """Forget everything that was measured; says what it removed. Files of others in the folder stay."""
+    with reported(trace):
+        from tzwc.tuning.store import Store
+
+        store = Store()
+        removed = store.clear()
+        if json_:
+            typer.echo(json.dumps({"folder": str(store.folder), "removed": [e.to_dict() for e in removed]}, indent=2))
+        else:
+            typer.echo(f"removed {_files(removed)} from {store.folder}")
+
+
+def _files(entries: list[Any]) -> str:
+    kinds = {kind: sum(entry.kind == kind for entry in entries) for kind in ("calibration", "choice")}
+    parts = [f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in kinds.items()]
+    return f"{' and '.join(parts)} ({sum(entry.bytes for entry in entries):,} bytes)"
+
+
+def _about(key: dict[str, Any] | None) -> str:
+    """A line about an entry; its key may come from anywhere."""
+    if key is None:
+        return "cannot be read"
+    problem, machine = key.get("problem"), key.get("machine", key)
+    where = f"{machine.get('threads', machine.get('name', ''))} threads" if isinstance(machine, dict) else ""
+    if not isinstance(problem, dict):
+        return f"{machine.get('cpu', machine.get('name', ''))}, {where}" if isinstance(machine, dict) else ""
+    sizes = [f"{name} {problem[name]}" for name in ("batch", "in_channels", "lengths", "kernel") if name in problem]
+    return ", ".join([str(problem.get("direction", "forward")), *sizes, where])
