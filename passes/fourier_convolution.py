@@ -10,10 +10,11 @@ import torch
 from torch import fx
 from torch.fx.node import Argument
 
+from tzwc.convolution import Problem
 from tzwc.graph import hint, insert_call, tensor_value
-from tzwc.ops import fft_convolution, kernel_spectrum
+from tzwc.ops import fft_convolution, fft_size, kernel_spectrum
 from tzwc.passes.circular import LinearPart
-from tzwc.passes.convolution_cost import Workload
+from tzwc.passes.fourier_calls import Declined
 from tzwc.passes.shapes import Size, shape_argument, shape_of
 from tzwc.passes.signals import Label, Signal
 
@@ -74,23 +75,58 @@ class FourierConvolution:
         labels = {*self.layout, *self.summed, *self.x.lead, *self.taps.lead} - {None}
         return [label for label in labels if label is not None and not isinstance(self.sizes[label], int)]
 
-    def workload(self, *, static: bool) -> Workload:
-        """For the cost model; ``native`` pads in a step of its own."""
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Sizes of the input that counts."""
+        return tuple(part.x[1] - part.x[0] for part in self.parts)
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The taps that count."""
+        return tuple(part.taps[1] - part.taps[0] for part in self.parts)
+
+    @property
+    def padding(self) -> tuple[tuple[int, int], ...]:
+        """Zeros around the input that counts."""
+        return tuple(part.padding for part in self.parts)
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Lengths of the smallest good transforms."""
+        axes = zip(self.lengths, self.kernel, self.padding, strict=True)
+        return tuple(fft_size(length, taps, zeros) for length, taps, zeros in axes)
+
+    def problem(self, *, static: bool) -> Problem | None:
+        """The convolution as ``torch`` has it; ``None`` where ``torch`` has none.
+
+        Args:
+            static: whether the taps do not depend on the input.
+
+        Raises:
+            Declined: channels are summed with one kernel for each sample.
+        """
+        _, grouped, written, _ = self.roles
+        per_sample = not isinstance(self.count(grouped), int)
+        if self.summed and per_sample:
+            raise Declined("channels are summed with one kernel for each sample")
+        if self.axes > 3 or not isinstance(self.count(written), int) or (per_sample and written):
+            return None
         samples, groups, outputs, inputs = (hint(self.count(labels)) for labels in self.roles)
+        per_sample = per_sample and samples == 1  # several values with one kernel: as many samples of one convolution
         value = tensor_value(self.x.source)
         assert value is not None
-        return Workload(
+        return Problem(
+            batch=groups if per_sample else samples,
+            in_channels=1 if per_sample else groups * inputs,
+            out_channels=1 if per_sample else groups * outputs,
+            groups=1 if per_sample else groups,
+            lengths=self.lengths,
+            kernel=self.kernel,
+            padding=self.padding,
+            per_sample=per_sample,
+            static_kernel=static,
+            dtype=value.dtype,
             device=value.device.type,
-            batch=samples,
-            in_channels=groups * inputs,
-            out_channels=groups * outputs,
-            groups=groups,
-            lengths=tuple(p.x[1] - p.x[0] for p in self.parts),
-            kernel=tuple(p.taps[1] - p.taps[0] for p in self.parts),
-            padding=tuple(p.padding for p in self.parts),
-            stride=(1,) * self.axes,
-            kernel_is_static=static,
-            pads_first=True,
         )
 
 
@@ -177,7 +213,7 @@ class Emitter:
         flat = [n for pair in reversed(zeros) for n in pair]
         return self.call(aten.constant_pad_nd.default, node, flat) if any(flat) else node
 
-    def fft(self, what: FourierConvolution, work: Workload) -> fx.Node:
+    def fft(self, what: FourierConvolution) -> fx.Node:
         """By :func:`tzwc.ops.fft_convolution`, with the smallest good transform."""
         x, taps = self._operands(what)
         dense = bool(what.summed)
@@ -189,11 +225,11 @@ class Emitter:
         reverse = not what.tap_flips
         if 0 < len(what.tap_flips) < what.axes:
             taps, reverse = self._flip(taps, what.axes, what.tap_flips), True
-        size = work.size
+        size = what.size
         spectrum = self.call(kernel_spectrum, taps, size, **({} if reverse else {"reverse": False}))
-        common: dict[str, Any] = {"kernel_size": work.kernel, "size": size, "padding": work.padding}
+        common: dict[str, Any] = {"kernel_size": what.kernel, "size": size, "padding": what.padding}
         if dense:
-            common["groups"] = work.groups
+            common["groups"] = hint(what.count(what.roles[1]))
         result = self.call(fft_convolution, x, spectrum, None, **common)
         result = self._from_channels(result, what) if dense else result
         return self._framed(result, [part.outside for part in what.parts])

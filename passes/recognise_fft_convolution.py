@@ -11,11 +11,11 @@ which a part is read. Where :mod:`tzwc.passes.circular` proves that no wrapped t
 - slices, rotations and several parts of one result (:mod:`tzwc.passes.windows`).
 
 **What is inserted.** A program that transforms is at home with transforms: it gets ``kernel_spectrum`` and
-``fft_convolution`` with the smallest good number of points, exactly as ``select_convolution`` writes them, unless
-:mod:`tzwc.passes.convolution_cost` predicts that a direct convolution is faster by its margin. Only then is it a padded
-``aten.conv1d`` (``conv2d``, ``conv3d``), whose layout ``select_convolution`` chooses and which ``fuse_hyperzzw`` reads
-if its taps are a product. So no convolution with thousands of taps is ever left to a direct algorithm, whichever passes
-follow. The option ``convolution`` (``"native"``, ``"fft"``) overrides the prediction.
+``fft_convolution`` with the smallest good number of points, unless :func:`tzwc.tuning.choose` finds that a direct
+convolution is faster. Only then is it a padded ``aten.conv1d`` (``conv2d``, ``conv3d``), whose layout
+``select_convolution`` chooses and which ``fuse_hyperzzw`` reads if its taps are a product. So no convolution with
+thousands of taps is ever left to a direct algorithm, whichever passes follow. The options ``convolution``, ``tune`` and
+``exact`` are those of ``select_convolution``; what the program transforms by itself may stay so with ``exact=True``.
 
 **Contract.** Values and gradients are those of the program within the rounding of a transform: an element differs by at
 most a small multiple of ``eps · log2(N) · ‖x‖₂ · ‖k‖₂`` over the channels that are summed. One NaN or Inf of a channel
@@ -35,9 +35,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import fx
 
+from tzwc.convolution import Problem, find_algorithm
 from tzwc.graph import replace_node, tensor_value
 from tzwc.passes.circular import linear_part
-from tzwc.passes.convolution_cost import MARGIN, Workload, costs
+from tzwc.passes.convolution_choice import choose_algorithm
 from tzwc.passes.fourier_calls import INVERSE, Declined, mentions_transform, read_transform
 from tzwc.passes.fourier_convolution import Emitter, FourierConvolution
 from tzwc.passes.shapes import static_nodes
@@ -46,6 +47,7 @@ from tzwc.passes.spectra import Spectrum, SpectrumReader
 from tzwc.passes.windows import Reading, find_reading
 from tzwc.pipeline import Pass, PassContext
 from tzwc.rules import AliasFacts, erase_if_dead
+from tzwc.tuning import Choice
 
 __all__ = ["RECOGNISE_FFT_CONVOLUTION"]
 
@@ -60,21 +62,21 @@ class _Plan:
     Attributes:
         root: the inverse transform.
         what: the convolution.
-        work: its sizes.
+        problem: its sizes.
         reading: what is read of it.
         spectrum: what it was read from.
-        choice: ``"fft"`` or ``"native"``.
-        predicted: seconds, by candidate.
+        transforms: whether it stays a product of spectra.
+        choice: what was asked, and the answer; ``None`` where there was none to ask.
         begin: the element of the circular convolution, after rotations, at which the linear one begins.
     """
 
     root: fx.Node
     what: FourierConvolution
-    work: Workload
+    problem: Problem | None
     reading: Reading
     spectrum: Spectrum
-    choice: str
-    predicted: dict[str, float]
+    transforms: bool
+    choice: Choice | None
     begin: tuple[int, ...]
 
 
@@ -167,24 +169,14 @@ def _plan(root: fx.Node, facts: AliasFacts, static: set[fx.Node], context: PassC
     )
     if len(what.symbolic) > 1:
         raise Declined(f"{len(what.symbolic)} sizes of {root} are not known at capture; one at most is expected")
-    work = what.workload(static=taps.source in static)
-    predicted = costs(work)
-    choice = _choose(what, predicted, str(context.options.get("convolution", "auto")))
-    return _Plan(root, what, work, reading, spectrum, choice, predicted, tuple(b for b, _ in reading.hull))
-
-
-def _choose(what: FourierConvolution, predicted: dict[str, float], mode: str) -> str:
-    _, groups, outputs, _ = what.roles
-    per_sample = not isinstance(what.count(groups), int)
-    direct = what.axes <= 3 and isinstance(what.count(outputs), int) and not (per_sample and outputs)
-    if what.summed and per_sample:
-        raise Declined("channels are summed with one kernel for each sample")
-    fastest = min(seconds for name, seconds in predicted.items() if name != "fft")
-    if mode == "native" and not direct:
+    problem, choice = what.problem(static=taps.source in static), None
+    transforms = True
+    if problem is not None:
+        choice = choose_algorithm(problem, context)
+        transforms = not find_algorithm(choice.algorithm).exact
+    elif context.options.get("convolution") == "native":
         raise Declined("convolution='native' was asked for, and torch has no direct form of this broadcast")
-    return (
-        "native" if direct and (mode == "native" or (mode != "fft" and fastest * MARGIN < predicted["fft"])) else "fft"
-    )
+    return _Plan(root, what, problem, reading, spectrum, transforms, choice, tuple(b for b, _ in reading.hull))
 
 
 def _outside(plan: _Plan, plans: Sequence[_Plan], static: set[fx.Node]) -> str | None:
@@ -197,16 +189,16 @@ def _outside(plan: _Plan, plans: Sequence[_Plan], static: set[fx.Node]) -> str |
         for user in node.users:
             if user not in covered:
                 return f"the spectrum {node} is used by {user} as well"
-            if covered[user] is not plan and user not in plan.spectrum.nodes and node in x and plan.choice == "fft":
+            if covered[user] is not plan and user not in plan.spectrum.nodes and node in x and plan.transforms:
                 return f"the spectrum {node} of the input is shared with another convolution"
     return None
 
 
 def _rewrite(plan: _Plan, emitter: Emitter, context: PassContext) -> None:
     emitter.like = plan.root
-    what, work = plan.what, plan.work
+    what = plan.what
     with plan.root.graph.inserting_before(plan.root):
-        result = emitter.fft(what, work) if plan.choice == "fft" else emitter.direct(what)
+        result = emitter.fft(what) if plan.transforms else emitter.direct(what)
         for window in plan.reading.windows:
             bounds = [(b - o, e - o) for (b, e), o in zip(window.bounds, plan.begin, strict=True)]
             new = emitter.windowed(result, bounds, window.steps)
@@ -215,16 +207,20 @@ def _rewrite(plan: _Plan, emitter: Emitter, context: PassContext) -> None:
             replace_node(window.node, new)
             emitter.moved[window.node] = new
             erase_if_dead(window.node)
-    points, taps = "×".join(map(str, plan.spectrum.sizes)), "×".join(map(str, work.kernel))
-    lengths = "×".join(map(str, work.lengths))
-    chosen = f"fft of {'×'.join(map(str, work.size))}" if plan.choice == "fft" else "direct"
+    points, taps, lengths, size = (
+        "×".join(map(str, sizes)) for sizes in (plan.spectrum.sizes, what.kernel, what.lengths, what.size)
+    )
+    choice, chosen = plan.choice, f"fft of {size}" if plan.transforms else "direct"
+    numbers: dict[str, float | str] = {}
+    if choice is not None:
+        numbers = {"choice": choice.algorithm, "source": choice.source, **choice.costs()}
+    why = "" if choice is None else f": {choice.why}"
     context.remark(
         "applied",
         "convolution",
-        f"transforms of {points} points -> {chosen}: {taps} taps on {lengths}",
+        f"transforms of {points} points -> {chosen}, {taps} taps on {lengths}{why}",
         (plan.root,),
-        choice=plan.choice,
-        **{f"{name}_us": round(seconds * 1e6, 1) for name, seconds in plan.predicted.items()},
+        **numbers,
     )
 
 

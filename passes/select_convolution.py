@@ -1,28 +1,29 @@
-"""Choose for every convolution how to compute it: native, padded first, channels-last, or by FFT.
+"""Choose for every convolution, and for each of its gradients, how to compute it.
 
-Legality first: FFT needs real floating-point tensors, dilation 1 and sizes known at capture apart from the batch. Then
-:mod:`tzwc.passes.convolution_cost` predicts the seconds of each candidate at the sizes seen at capture, and the
-cheapest wins if ``native`` is clearly slower. An FFT becomes two calls, ``kernel_spectrum`` and ``fft_convolution``, so
-that a later pass can keep the spectrum of a kernel that does not depend on the input.
+The candidates are the algorithms of :mod:`tzwc.convolution`; each says itself whether it is legal, and
+:func:`tzwc.tuning.choose` predicts or measures which is the fastest at the sizes seen at capture. Padding of the input
+(zeros or periods) and reversed taps become part of the convolution, so that an algorithm can do better than write them
+out. A kernel that does not depend on the input becomes two calls, ``prepare_kernel`` and ``prepared_convolution``, so
+that a later pass can keep its spectrum or matrix.
 
-The option ``convolution`` overrides the prediction: ``"auto"`` (default), ``"native"``, or ``"fft"`` wherever legal.
+Options: ``convolution`` (``"auto"``, or the name of an algorithm, taken wherever it is legal), ``tune``, ``exact``.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import fx
 
+from tzwc.convolution import Problem
 from tzwc.errors import InvalidArgumentError
 from tzwc.graph import hint, insert_call, replace_node, tensor_value
-from tzwc.ops import direct_convolution, fft_convolution, hyperzzw_convolution, kernel_spectrum
-from tzwc.passes.convolution_cost import Workload, choose, costs
-from tzwc.passes.convolutions import Convolution, read_convolution
+from tzwc.ops import convolution, hyperzzw_convolution, prepare_kernel, prepared_convolution
+from tzwc.passes.convolution_choice import Algorithms, decide
+from tzwc.passes.convolutions import Convolution, absorb, read_convolution
 from tzwc.passes.shapes import Size, is_static, shape_of, static_nodes
 from tzwc.pipeline import Pass, PassContext
 from tzwc.rules import AliasFacts, erase_if_dead
@@ -31,13 +32,11 @@ __all__ = ["SELECT_CONVOLUTION"]
 
 aten = torch.ops.aten
 NAME = "select_convolution"
-CHOICES = ("auto", "native", "fft")
-_MADE_BY = f"{NAME}/fft"
 
 
-def _illegal(tensors: Sequence[fx.Node]) -> str | None:
-    """Why these tensors cannot be transformed."""
-    for node in tensors:
+def _unknown(nodes: list[fx.Node]) -> str | None:
+    """Why nothing can be chosen for tensors like these."""
+    for node in nodes:
         value = tensor_value(node)
         if value is None or not value.dtype.is_floating_point:
             return f"{node} is not a real floating-point tensor"
@@ -48,117 +47,174 @@ def _illegal(tensors: Sequence[fx.Node]) -> str | None:
     return None
 
 
-def _ints(sizes: Sequence[Size]) -> tuple[int, ...]:
+def _ints(sizes: tuple[Size, ...]) -> tuple[int, ...]:
     return tuple(hint(size) for size in sizes)
 
 
-def _decide(node: fx.Node, work: Workload, context: PassContext) -> str:
-    """The way to compute ``node``, with a remark."""
-    predicted = costs(work)
-    mode = context.options.get("convolution", "auto")
-    chosen = choose(predicted) if mode == "auto" else str(mode)
-    why = "cheapest by the cost model" if mode == "auto" else f"convolution={mode!r} was asked for"
-    if mode == "auto" and chosen == "native":
-        why = "no candidate is clearly faster"
-    if chosen != "native" and not context.admits("choose", (node,)):
-        return "native"
-    context.remark(
-        "declined" if chosen == "native" else "applied",
-        "choose",
-        f"{chosen} for {'×'.join(map(str, work.kernel))} taps on {'×'.join(map(str, work.lengths))}: {why}",
-        (node,),
-        choice=chosen,
-        **{f"{name}_us": round(seconds * 1e6, 1) for name, seconds in predicted.items()},
-    )
-    return chosen
+def _is_channels_last(node: fx.Node) -> bool:
+    value = tensor_value(node)
+    if value is None or value.dim() not in (4, 5) or value.is_contiguous():
+        return False
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return value.is_contiguous(memory_format=formats[value.dim()])
 
 
-def _plain(call: Convolution, static: set[fx.Node], context: PassContext) -> fx.Node | None:
-    """The replacement for a convolution of torch, or ``None``."""
-    graph, node = call.node.graph, call.node
-    value = tensor_value(call.x)
-    assert value is not None
-    batch, channels, *lengths = _ints(shape_of(call.x))
-    work = Workload(
-        device=value.device.type,
-        batch=batch,
-        in_channels=channels,
-        out_channels=hint(shape_of(call.weight)[0]),
-        groups=hint(call.group_count),
-        lengths=tuple(lengths),
-        kernel=call.kernel_size,
-        padding=call.padding,
-        stride=call.stride,
-        kernel_is_static=is_static(call.weight, static),
-    )
-    chosen = _decide(node, work, context)
-    if chosen == "native":
-        return None
-    common: dict[str, Any] = {"padding": call.padding, "stride": call.stride}
-    if chosen != "fft":
-        layout = {"groups": call.groups, "channels_last": chosen == "channels_last"}
-        made_by = f"{NAME}/{chosen}"
-        arguments = (call.x, call.weight, call.bias)
-        return insert_call(graph, direct_convolution, arguments, common | layout, like=node, made_by=made_by)
-    weight, groups = call.weight, call.groups
-    if call.is_depthwise:
-        shape = (-1, *call.kernel_size)
-        weight = insert_call(graph, aten.reshape.default, (weight, shape), like=node, made_by=_MADE_BY)
-    spectrum = insert_call(graph, kernel_spectrum, (weight, work.size), like=node, made_by=_MADE_BY)
-    common |= {"kernel_size": call.kernel_size, "size": work.size}
-    common |= {} if call.is_depthwise else {"groups": groups}
-    return insert_call(graph, fft_convolution, (call.x, spectrum, call.bias), common, like=node, made_by=_MADE_BY)
+class _Rewriter:
+    """Rewrites the convolutions of one graph."""
+
+    def __init__(self, graph: fx.Graph, context: PassContext) -> None:
+        self.graph = graph
+        self.context = context
+        self.static = static_nodes(graph, context.static_slots)
+        self.grad = bool(context.options.get("grad", False))
+
+    def insert(self, target: Any, *args: Any, like: fx.Node, **kwargs: Any) -> fx.Node:
+        return insert_call(self.graph, target, args, kwargs, like=like, made_by=f"{NAME}/choose")
+
+    # --- a convolution of torch ---------------------------------------------------------------------------------------
+
+    def plain(self, call: Convolution) -> None:
+        absorbed = absorb(call)
+        per_sample = not isinstance(call.group_count, int)
+        problem = self._problem(absorbed, per_sample=per_sample)
+        if isinstance(problem, str):
+            self.context.remark("declined", "choose", f"native, since {problem}", (call.node,))
+            return
+        written = absorbed.x is not call.x  # the graph pads in advance
+        unchanged = "prepadded" if written and absorbed.padding_mode == "zeros" else "native"
+        gradients = self.grad and not problem.static_kernel
+        chosen = decide(problem, call.node, self.context, unchanged=unchanged, gradients=gradients)
+        if set(chosen.keywords().values()) <= {unchanged, "native"} and chosen.forward == unchanged:
+            return
+        with self.graph.inserting_before(call.node):
+            new = self._convolution(absorbed, problem, chosen, per_sample=per_sample)
+        replace_node(call.node, new)
+        erase_if_dead(call.node)
+
+    def _problem(self, call: Convolution, *, per_sample: bool) -> Problem | str:
+        value = tensor_value(call.x)
+        assert value is not None
+        batch, channels, *lengths = _ints(shape_of(call.x))
+        filters = hint(shape_of(call.weight)[0])
+        if per_sample:  # one image, whose channels are the samples and channels of the program
+            if not (call.is_depthwise and shape_of(call.x)[0] == 1):
+                return f"the number of groups, {call.group_count}, is not known at capture"
+            if call.bias is not None:
+                return "there is a bias for every sample"
+            batch, channels, filters = channels, 1, 1
+        try:
+            return Problem(
+                batch=batch,
+                in_channels=channels,
+                out_channels=filters,
+                groups=1 if per_sample else hint(call.group_count),
+                lengths=tuple(lengths),
+                kernel=call.kernel_size,
+                padding=call.padding,
+                padding_mode=call.padding_mode,
+                stride=call.stride,
+                dilation=call.dilation,
+                flip=call.flip,
+                per_sample=per_sample,
+                static_kernel=is_static(call.weight, self.static),
+                channels_last=_is_channels_last(call.x),
+                dtype=value.dtype,
+                device=value.device.type,
+            )
+        except InvalidArgumentError as error:
+            return str(error)
+
+    def _convolution(self, call: Convolution, problem: Problem, chosen: Algorithms, *, per_sample: bool) -> fx.Node:
+        x, weight, like = call.x, call.weight, call.node
+        if per_sample:
+            x, weight = (
+                self.insert(aten.reshape.default, node, [-1, 1, *sizes], like=like)
+                for node, sizes in ((x, problem.lengths), (weight, problem.kernel))
+            )
+        new = self._call(x, weight, call.bias, problem, chosen, like)
+        return self.insert(aten.reshape.default, new, [1, -1, *problem.out], like=like) if per_sample else new
+
+    def _call(
+        self, x: fx.Node, kernel: fx.Node, bias: fx.Node | None, problem: Problem, chosen: Algorithms, like: fx.Node
+    ) -> fx.Node:
+        sizes = _keywords(problem)
+        if not problem.static_kernel:
+            return self.insert(convolution, x, kernel, bias, like=like, **sizes, **chosen.keywords())
+        sizes |= {"lengths": problem.lengths, "algorithm": chosen.forward}
+        prepared = self.insert(prepare_kernel, kernel, like=like, **sizes)
+        del sizes["lengths"]
+        sizes |= {"kernel_size": problem.kernel, "out_channels": problem.out_channels}
+        return self.insert(prepared_convolution, x, prepared, bias, like=like, **sizes)
+
+    # --- HyperZ·Z·W ---------------------------------------------------------------------------------------------------
+
+    def hyperzzw(self, node: fx.Node) -> None:
+        z, kernel, *values = node.args
+        assert isinstance(z, fx.Node)
+        assert isinstance(kernel, fx.Node)
+        product = node.kwargs.get("product")
+        shape = torch.broadcast_shapes(_ints(shape_of(z)), _ints(shape_of(kernel)))  # type: ignore[no-untyped-call]
+        value = tensor_value(values[0])
+        assert value is not None
+        padding: Any = node.kwargs["padding"]
+        problem = Problem(
+            batch=shape[0],
+            in_channels=shape[1],
+            out_channels=shape[1],
+            groups=shape[1],
+            lengths=_ints(shape_of(values[0])[2:]),
+            kernel=tuple(shape[2:]),
+            padding=tuple(padding),
+            flip=bool(node.kwargs.get("reverse", False)),
+            per_sample=True,
+            dtype=value.dtype,
+            device=value.device.type,
+        )
+        unchanged = "prepadded" if any(any(pair) for pair in problem.padding) else "native"
+        chosen = decide(problem, node, self.context, unchanged=unchanged, gradients=self.grad)
+        if set(chosen.keywords().values()) <= {unchanged, "native"} and chosen.forward == unchanged:
+            return
+        with self.graph.inserting_before(node):
+            if not isinstance(product, fx.Node):
+                product = self.insert(aten.mul.Tensor, z, kernel, like=node)
+            # Several values share what is made of the kernel, except where its gradient has an algorithm of its own.
+            shared = len(values) > 1 and not self.grad
+            sizes = _keywords(problem)
+            if shared:
+                sizes |= {"algorithm": chosen.forward}
+                taps = self.insert(prepare_kernel, product, lengths=problem.lengths, like=node, **sizes)
+        for item in list(node.users):
+            with self.graph.inserting_before(item):
+                source = values[item.args[1]]  # type: ignore[index]
+                if shared:
+                    more = {"kernel_size": problem.kernel, "out_channels": problem.out_channels}
+                    new = self.insert(prepared_convolution, source, taps, None, like=item, **sizes, **more)
+                else:
+                    new = self.insert(convolution, source, product, None, like=item, **sizes, **chosen.keywords())
+            replace_node(item, new)
+            erase_if_dead(item)
 
 
-def _per_sample(node: fx.Node, context: PassContext) -> None:
-    """Rewrite a ``hyperzzw_convolution`` in place."""
-    graph = node.graph
-    z, kernel, *values = node.args
-    assert isinstance(z, fx.Node)
-    assert isinstance(kernel, fx.Node)
-    product = node.kwargs.get("product")
-    taps_shape = torch.broadcast_shapes(_ints(shape_of(z)), _ints(shape_of(kernel)))  # type: ignore[no-untyped-call]
-    value = tensor_value(values[0])
-    assert value is not None
-    rows = taps_shape[0] * taps_shape[1]
-    work = Workload(
-        device=value.device.type,
-        batch=len(values),
-        in_channels=rows,
-        out_channels=rows,
-        groups=rows,
-        lengths=_ints(shape_of(values[0])[2:]),
-        kernel=tuple(taps_shape[2:]),
-        padding=node.kwargs["padding"],  # type: ignore[arg-type]
-        stride=(1,) * len(taps_shape[2:]),
-        kernel_is_static=False,
-        pads_first=True,
-    )
-    chosen = _decide(node, work, context)
-    if chosen == "channels_last":
-        node.update_kwarg("channels_last", True)
-    if chosen != "fft":
-        return
-    with graph.inserting_before(node):
-        if not isinstance(product, fx.Node):
-            product = insert_call(graph, aten.mul.Tensor, (z, kernel), like=node, made_by=_MADE_BY)
-        reverse: dict[str, Any] = {"reverse": not node.kwargs.get("reverse", False)}
-        spectrum = insert_call(graph, kernel_spectrum, (product, work.size), reverse, like=node, made_by=_MADE_BY)
-    common: dict[str, Any] = {"kernel_size": work.kernel, "size": work.size, "padding": work.padding}
-    for item in list(node.users):
-        with graph.inserting_before(item):
-            value_node = values[item.args[1]]  # type: ignore[index]
-            new = insert_call(graph, fft_convolution, (value_node, spectrum), common, like=item, made_by=_MADE_BY)
-        replace_node(item, new)
-        erase_if_dead(item)
+def _keywords(problem: Problem) -> dict[str, Any]:
+    """What operators need to know of a problem besides its tensors, without what is usual."""
+    keywords: dict[str, Any] = {"padding": problem.padding}
+    if problem.padding_mode != "zeros":
+        keywords["padding_mode"] = problem.padding_mode
+    for name in ("stride", "dilation"):
+        if max(getattr(problem, name)) > 1:
+            keywords[name] = getattr(problem, name)
+    if problem.per_sample:
+        keywords["per_sample"] = True
+    elif problem.groups != 1:
+        keywords["groups"] = problem.groups
+    if problem.flip:
+        keywords["flip"] = True
+    return keywords
 
 
 def _run(module: fx.GraphModule, context: PassContext) -> None:
-    mode = context.options.get("convolution", "auto")
-    if mode not in CHOICES:
-        raise InvalidArgumentError(f"convolution={mode!r} is unknown; choose one of {', '.join(CHOICES)}")
     graph = module.graph
-    static = static_nodes(graph, context.static_slots)
+    rewriter = _Rewriter(graph, context)
     facts = AliasFacts(graph)
     for node in list(graph.nodes):
         call = read_convolution(node)
@@ -167,22 +223,20 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
         if isinstance(call, Convolution) and math.prod(call.kernel_size) == 1:
             continue  # a matrix product; there is nothing to choose
         reason = call if isinstance(call, str) else None
-        if isinstance(call, Convolution) and call.is_dilated:
-            reason = f"dilation {list(call.dilation)} is not 1"
-        if reason is None and any(facts.is_written(n) for n in (node, *node.all_input_nodes)):
+        involved = [node, *node.all_input_nodes]
+        if isinstance(call, Convolution):
+            absorbed = absorb(call)
+            involved += [absorbed.x, absorbed.weight]
+        if reason is None and any(map(facts.is_written, involved)):
             reason = "an argument or the result shares memory that the program writes to"
         if reason is None:
-            reason = _illegal([n for n in node.all_input_nodes if len(shape_of(n)) > 2])
+            reason = _unknown([n for n in involved[1:] if len(shape_of(n)) > 2])
         if reason is not None:
             context.remark("declined", "choose", f"native, since {reason}", (node,))
         elif isinstance(call, Convolution):
-            with graph.inserting_before(node):
-                new = _plain(call, static, context)
-            if new is not None:
-                replace_node(node, new)
-                erase_if_dead(node)
+            rewriter.plain(call)
         elif all(user.target is operator.getitem for user in node.users):
-            _per_sample(node, context)
+            rewriter.hyperzzw(node)
 
 
-SELECT_CONVOLUTION = Pass(NAME, "Choose how to compute every convolution: native, padded first, or by FFT.", _run)
+SELECT_CONVOLUTION = Pass(NAME, "Choose how to compute every convolution and its gradients.", _run)

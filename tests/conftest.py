@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, settings
 # The shapes are tiny, and threads that wait for each other cost more than they give.
 torch.set_num_threads(1)
 
+# Measurements take time and give what they give; tests that are about them ask for them.
+os.environ.setdefault("TZWC_TUNE", "model")
+
 # Captures and compilations take as long as they take; what counts is the result, and that it can be repeated.
 settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("deep", parent=settings.get_profile("default"), derandomize=False, max_examples=10_000)

@@ -9,16 +9,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pass_testing import EPS, as_tuple, assert_unchanged, capture, capture_function, code, gradients, remarks
+from pass_testing import EPS, Program, as_tuple, assert_unchanged, capture, capture_function, code, gradients, remarks
 from torch import nn
 
+from tzwc.convolution import algorithms
 from tzwc.errors import InvalidArgumentError
 from tzwc.models import operators
-from tzwc.passes.convolution_cost import Workload, choose, costs
 
-FFT = "convolution.fft_convolution"
-SPECTRUM = "convolution.kernel_spectrum"
-DIRECT = "convolution.direct_convolution"
+CONVOLUTION, PREPARE, PREPARED = "convolve.convolution", "convolve.prepare_kernel", "convolve.prepared_convolution"
 
 
 def _double(*shape):
@@ -59,47 +57,123 @@ def test_fft_of_any_layer_is_the_layer(problem):
     layer, x = problem
     program = capture(nn.Sequential(layer, nn.Tanh()), x)
     program.run("normalize", "cse", "select_convolution", convolution="fft")
-    assert program.counts()[FFT] == (1 if math.prod(layer.kernel_size) > 1 else 0)
+    assert program.counts()[PREPARED] == (1 if math.prod(layer.kernel_size) > 1 else 0)
     _assert_close(program, 4 * x.norm().item() * max(layer.weight.norm().item(), 1))
     before = code(program.module)
     program.run("normalize", "cse", "select_convolution", convolution="fft")
     assert code(program.module) == before
 
 
-def test_a_long_depthwise_kernel_is_transformed_and_its_spectrum_stands_alone():
+def test_a_static_kernel_is_prepared_on_its_own(prefer):
+    prefer("fft")
     layer = nn.Conv1d(16, 16, 511, padding="same", groups=16).double()
     program = capture(layer, _double(4, 16, 512))
     stages = program.run("normalize", "select_convolution")
-    assert program.counts()[FFT] == program.counts()[SPECTRUM] == 1
-    (spectrum,) = [n for n in program.module.graph.nodes if n.name.startswith("kernel_spectrum")]
-    assert {a.op for a in spectrum.args[0].all_input_nodes} == {"placeholder"}
+    assert program.counts()[PREPARE] == program.counts()[PREPARED] == 1
+    (prepared,) = [n for n in program.module.graph.nodes if n.name.startswith("prepare_kernel")]
+    assert {a.op for a in prepared.all_input_nodes} == {"placeholder"}
     (remark,) = remarks(stages, "applied", "choose")
     assert remark.numbers["choice"] == "fft"
-    assert remark.numbers["fft_us"] < remark.numbers["native_us"]
+    assert remark.numbers["fft_predicted_us"] < remark.numbers["native_predicted_us"]
     _assert_close(program, 4 * 200.0)
 
 
-def test_a_middle_kernel_is_padded_first():
-    layer = nn.Conv2d(16, 16, 15, padding=7, groups=16)
-    program = capture(layer, torch.randn(4, 16, 32, 32))
-    stages = program.run("select_convolution")
-    assert program.counts()[DIRECT] == 1
-    assert remarks(stages, "applied", "choose")[0].numbers["choice"] in ("prepadded", "channels_last")
-    torch.testing.assert_close(program.evaluate(*program.inputs)[0], layer(*program.inputs), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("name", [name for name in algorithms() if name != "native"])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_every_algorithm_computes_the_same(name, axes, prefer):
+    prefer(name)
+    layer = (nn.Conv1d, nn.Conv2d)[axes - 1](4, 4, 5, padding=2, groups=4).double()
+    program = capture(layer, _double(3, 4, *(12,) * axes))
+    program.run("select_convolution")
+    _assert_close(program, 4 * 20.0)
+    assert program.evaluate(_double(5, 4, *(12,) * axes))[0].shape == (5, 4, *(12,) * axes)
+
+
+def test_gradients_have_algorithms_of_their_own(prefer):
+    prefer("fft")
+    program = capture(nn.Conv1d(4, 4, 31, padding=15, groups=4).double(), _double(3, 4, 64))
+    program.slot_names = frozenset()  # the kernel is being trained
+    stages = program.run("select_convolution", grad=True)
+    assert program.counts()[CONVOLUTION] == 1
+    for rule in ("choose", "choose_input_gradient", "choose_weight_gradient"):
+        (remark,) = remarks(stages, "applied", rule)
+        assert remark.numbers["choice"] == "fft"
+    (node,) = [n for n in program.module.graph.nodes if n.name.startswith("convolution")]
+    assert (node.kwargs["algorithm"], node.kwargs["input_gradient"], node.kwargs["weight_gradient"]) == ("fft",) * 3
+    _assert_close(program, 4 * 200.0)
 
 
 @pytest.mark.parametrize("mode", ["auto", "native"])
-def test_a_short_kernel_stays_native(mode):
+def test_what_is_fastest_as_it_is_stays(mode, prefer):
+    prefer("native")
     program = capture(nn.Conv1d(4, 4, 5, padding=2).double(), _double(2, 4, 16))
     stages = program.run("select_convolution", convolution=mode)
-    assert not program.counts()[FFT]
+    assert set(program.counts()) == {"aten.conv1d.default"}
     (remark,) = remarks(stages, "declined", "choose")
     assert remark.numbers["choice"] == "native"
 
 
+def test_exact_leaves_out_what_spreads_nan(prefer):
+    prefer("fft", "channels_last")
+    program = capture(nn.Conv1d(4, 4, 31, padding=15, groups=4).double(), _double(2, 4, 64))
+    (remark,) = remarks(program.run("select_convolution", exact=True), "applied", "choose")
+    assert remark.numbers["choice"] == "channels_last"
+    x = _double(2, 4, 64)
+    x[0, 1, 40] = torch.nan
+    assert torch.equal(program.evaluate(x)[0].isnan(), program.model(x).isnan())
+
+
+def test_tuning_can_be_off(prefer):
+    prefer("fft")
+    program = capture(nn.Conv1d(4, 4, 31, padding=15, groups=4).double(), _double(2, 4, 64))
+    (remark,) = remarks(program.run("select_convolution", tune="off"), "declined", "choose")
+    assert "tuning is off" in remark.reason
+
+
+class Padded(nn.Module):
+    """Padding, circular or of zeros, and reversed taps outside of the convolution."""
+
+    def __init__(self, mode: str, zeros: tuple[int, int] = (0, 0)) -> None:
+        super().__init__()
+        self.mode, self.zeros = mode, zeros
+        self.weight = nn.Parameter(_double(4, 1, 7))
+
+    def forward(self, x):
+        x = F.pad(x, (5, 1), mode=self.mode)
+        return F.conv1d(F.pad(x, self.zeros), self.weight.flip(-1), groups=4)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (Padded("circular"), {"padding_mode": "circular", "padding": ((5, 1),), "flip": True}),
+        (Padded("constant", (1, 2)), {"padding": ((6, 3),), "flip": True}),
+        (Padded("circular", (1, 2)), {"padding": ((1, 2),), "flip": True}),  # zeros around periods stay outside
+        (Padded("reflect"), {"padding": ((0, 0),), "flip": True}),
+    ],
+    ids=["circular", "zeros", "zeros around periods", "reflected"],
+)
+def test_padding_and_reversal_become_part_of_the_convolution(model, expected):
+    program = capture(model, _double(3, 4, 16))
+    program.run("normalize", "select_convolution", convolution="fft")
+    (node,) = [n for n in program.module.graph.nodes if n.name.startswith("prepared_convolution")]
+    found = {name: value for name, value in node.kwargs.items() if name in ("padding", "padding_mode", "flip")}
+    assert found == expected
+    _assert_close(program, 4 * 200.0)
+
+
+def test_dilation_stride_and_even_kernels():
+    layer = nn.Conv2d(4, 6, (4, 3), stride=(2, 1), padding=3, dilation=(1, 2), groups=2).double()
+    program = capture(layer, _double(3, 4, 12, 15))
+    program.run("select_convolution", convolution="fft")
+    assert program.counts()[PREPARED] == 1
+    _assert_close(program, 4 * 200.0)
+
+
 @pytest.mark.parametrize("axes", [1, 2])
 @pytest.mark.parametrize("padding", ["same", "causal"])
-def test_values_with_one_product_share_one_spectrum(axes, padding):
+@pytest.mark.parametrize("grad", [False, True])
+def test_values_with_one_product_share_one_spectrum(axes, padding, grad):
     shape = (2, *(6,) * axes)
 
     def function(k, x):
@@ -108,10 +182,9 @@ def test_values_with_one_product_share_one_spectrum(axes, padding):
         return operators.convolve(w, v, padding), operators.convolve(w, torch.sin(v), padding)
 
     program = capture_function(function, [_double(1, *shape)], _double(3, 2, *shape))
-    program.run("normalize", "cse", "fuse_hyperzzw", "select_convolution", convolution="fft")
+    program.run("normalize", "cse", "fuse_hyperzzw", "select_convolution", convolution="fft", grad=grad)
     counts = program.counts()
-    assert counts[SPECTRUM] == 1
-    assert counts[FFT] == 2
+    assert (counts[PREPARE], counts[PREPARED], counts[CONVOLUTION]) == ((0, 0, 2) if grad else (1, 2, 0))
     _assert_close(program, 4 * 200.0)
     assert program.evaluate(_double(5, 2, *shape))[0].shape == (5, *shape)
 
@@ -124,33 +197,35 @@ def test_one_kernel_a_sample_that_is_no_product():
 
     program = capture_function(function, [_double(1, 2, 12)], _double(3, 2, 12))
     program.run("normalize", "cse", "fuse_hyperzzw", "select_convolution", convolution="fft")
-    assert program.counts()[FFT] == 1
+    assert program.counts()[CONVOLUTION] == 1
     _assert_close(program, 4 * 200.0)
     assert program.evaluate(_double(5, 2, 12))[0].shape == (5, 2, 13)
 
 
-def test_a_full_context_convolution_is_transformed():
+def test_a_full_context_convolution_is_transformed(prefer):
+    prefer("fft")
+
     def function(k, x):
         return operators.convolution(x, k, torch.tanh(x))
 
     program = capture_function(function, [_double(1, 8, 784)], _double(4, 8, 784))
     program.run("normalize", "cse", "fuse_hyperzzw", "select_convolution")
-    assert program.counts()[FFT] == 1
+    assert program.counts()[CONVOLUTION] == 1
 
 
 @pytest.mark.parametrize(
-    ("layer", "shape", "reason"),
+    ("function", "shape", "reason"),
     [
-        (nn.Conv1d(4, 4, 5, dilation=2), (2, 4, 32), "dilation [2] is not 1"),
-        (nn.Conv1d(4, 4, 5), (4, 32), "no batch axis"),
+        (lambda k, x: torch.convolution(x, k, None, [1], [0], [1], True, [0], 1), (2, 4, 32), "transposed"),
+        (lambda k, x: F.conv1d(x, k), (4, 32), "no batch axis"),
     ],
-    ids=["dilation", "no batch axis"],
+    ids=["transposed", "no batch axis"],
 )
-def test_what_cannot_be_transformed_says_why(layer, shape, reason):
-    program = capture(layer, torch.randn(shape), dynamic=False)
+def test_what_cannot_be_chosen_says_why(function, shape, reason):
+    program = capture(Program(function, [_double(4, 4, 5)]), _double(*shape), dynamic=False)
     stages = program.run("select_convolution", convolution="fft")
     assert reason in remarks(stages, "declined", "choose")[0].reason
-    assert not program.counts()[FFT]
+    assert not program.counts()[PREPARED]
 
 
 def test_complex_tensors_stay_native():
@@ -177,16 +252,3 @@ def test_an_unknown_mode_is_named():
     program = capture(nn.Conv1d(4, 4, 5), torch.randn(2, 4, 16))
     with pytest.raises(InvalidArgumentError, match="convolution='winograd' is unknown; choose one of auto"):
         program.run("select_convolution", convolution="winograd")
-
-
-def test_costs_grow_with_the_kernel_and_fft_wins_in_the_end():
-    def work(taps, static=True):
-        pad = ((taps - 1) // 2, taps // 2)
-        return Workload("cpu", 8, 64, 64, 64, (784,), (taps,), (pad,), (1,), static)
-
-    native = [costs(work(taps))["native"] for taps in (3, 9, 15, 63, 255, 783)]
-    assert native == sorted(native)
-    assert [choose(costs(work(taps))) for taps in (3, 9)] == ["native", "native"]
-    assert choose(costs(work(31))) != "native"
-    assert choose(costs(work(783))) == "fft"
-    assert costs(work(783, static=False))["fft"] > costs(work(783))["fft"]

@@ -1,0 +1,88 @@
+"""Ask which algorithm computes a convolution of the graph fastest, and say what came out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from torch import fx
+
+from tzwc.convolution import Problem, algorithms, legal_algorithms
+from tzwc.convolution.problem import Direction
+from tzwc.errors import InvalidArgumentError
+from tzwc.pipeline import PassContext
+from tzwc.tuning import Choice, choose
+
+__all__ = ["Algorithms", "choose_algorithm", "decide", "describe"]
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Algorithms:
+    """The names of the algorithms for one convolution and its gradients."""
+
+    forward: str = "native"
+    input_gradient: str = "native"
+    weight_gradient: str = "native"
+
+    def keywords(self) -> dict[str, str]:
+        """For :func:`tzwc.ops.convolution`."""
+        return {
+            "algorithm": self.forward,
+            "input_gradient": self.input_gradient,
+            "weight_gradient": self.weight_gradient,
+        }
+
+
+def describe(problem: Problem) -> str:
+    """The sizes that a choice depends on most."""
+    taps, lengths = "×".join(map(str, problem.kernel)), "×".join(map(str, problem.lengths))
+    return f"{taps} taps on {lengths}"
+
+
+def choose_algorithm(problem: Problem, context: PassContext) -> Choice:
+    """The algorithm for ``problem`` under the options ``convolution``, ``tune`` and ``exact`` of the pipeline.
+
+    Raises:
+        InvalidArgumentError: the option ``convolution`` names no algorithm.
+    """
+    mode, exact = str(context.options.get("convolution", AUTO)), bool(context.options.get("exact", False))
+    if mode == AUTO:
+        return choose(problem, tune=context.options.get("tune", "model"), exact=exact)
+    if mode not in algorithms():
+        raise InvalidArgumentError(f"convolution={mode!r} is unknown; choose one of auto, {', '.join(algorithms())}")
+    legal, declined = legal_algorithms(problem, exact=exact)
+    if mode in legal:
+        return Choice(mode, {}, declined, "off", f"convolution={mode!r} was asked for")
+    return Choice("native", {}, declined, "off", f"{mode} was asked for, but {declined[mode]}")
+
+
+def decide(problem: Problem, node: fx.Node, context: PassContext, *, unchanged: str, gradients: bool) -> Algorithms:
+    """Choose for ``problem`` and, with ``gradients``, for its two gradients; one remark for each.
+
+    Args:
+        problem: the forward convolution.
+        node: the call in the graph.
+        unchanged: the algorithm that the call as it stands amounts to; choosing it is no rewrite.
+        gradients: whether the call is differentiated with respect to input and kernel.
+    """
+    found: dict[str, Choice] = {}
+    directions: tuple[Direction, ...] = get_args(Direction) if gradients else ("forward",)
+    for direction in directions:
+        found[direction] = choose_algorithm(problem.with_(direction=direction), context)
+    differs = any(choice.algorithm != unchanged for choice in found.values())
+    admitted = differs and context.admits("choose", (node,))
+    for direction in directions:
+        choice = found[direction]
+        suffix = "" if direction == "forward" else f", {direction.replace('_', ' ')}"
+        context.remark(
+            "applied" if admitted and choice.algorithm != unchanged else "declined",
+            "choose" if direction == "forward" else f"choose_{direction}",
+            f"{choice.algorithm} for {describe(problem)}{suffix}: {choice.why}",
+            (node,),
+            choice=choice.algorithm,
+            source=choice.source,
+            **choice.costs(),
+        )
+    return Algorithms(**{name: choice.algorithm if admitted else unchanged for name, choice in found.items()})

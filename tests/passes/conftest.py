@@ -1,0 +1,22 @@
+"""Fixtures of the tests of passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tzwc.tuning.cost_model import CostModel
+
+
+@pytest.fixture
+def prefer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A stand-in for the cost model: the algorithms named are the fastest, in this order; all others are slow."""
+
+    def set_order(*names: str) -> None:
+        def predict(_model: CostModel, _problem: object, name: str) -> float:
+            return 1.0 + names.index(name) if name in names else (10.0 if name == "native" else 20.0)
+
+        monkeypatch.setattr(CostModel, "predict", predict)
+
+    return set_order
