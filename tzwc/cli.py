@@ -18,7 +18,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tzwc import bench_commands, inspection_commands, tuning_commands
+from tzwc import bench_commands, inspection_commands, training_commands, tuning_commands
 from tzwc.terminal import error_line, output, reported
 
 __all__ = ["app", "main"]
@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 inspection_commands.register(app)
 bench_commands.register(app)
+training_commands.register(app)
 tuning_commands.register(app)
 
 Backend = Annotated[str, typer.Option(help="A backend of torch.compile that lowers the rewritten graph.")]

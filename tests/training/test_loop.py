@@ -1,0 +1,205 @@
+"""The loop: resumption to the last bit, interruption, accumulation, averages, precision."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tzwc
+import tzwc.training
+from tests.training.toy import RECIPE, make_data, make_model
+from tzwc.errors import InvalidArgumentError
+from tzwc.models import label_smoothing_cross_entropy, norm_penalty
+from tzwc.training import Checkpoint, CheckpointError, Interrupted, Recipe, Trainer
+
+
+def trainer(recipe: Recipe = RECIPE, folder: Path | None = None, **compiled: Any) -> Trainer:
+    model = make_model()
+    return Trainer(
+        model, make_data(), recipe, folder=folder, compiled=tzwc.compile(model, **compiled) if compiled else None
+    )
+
+
+def assert_same(first: Trainer, second: Trainer) -> None:
+    for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    without_time = [[{k: v for k, v in row.items() if k != "seconds"} for row in t.history] for t in (first, second)]
+    assert without_time[0] == without_time[1]
+
+
+def test_one_step_is_what_the_formulas_say() -> None:
+    recipe = dataclasses.replace(
+        RECIPE, crop=0, flip=False, ema=None, optimizer="SGD", clip=None, epochs=1, warm_up=0, slow_weight=0.5
+    )
+    found = trainer(recipe)
+    inputs, labels = found._batch()
+    model = make_model()
+    torch.manual_seed(found._seed(3, 0, 0))  # dropout
+    logits, slow = model.train()(inputs, slow_loss="channel_sum")
+    loss = label_smoothing_cross_entropy(logits, labels, 0.1) + 0.5 * slow + norm_penalty(model)
+    loss.backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.sub_(recipe.lr * parameter.grad)
+    found.fit(steps=1)
+    assert found.losses[0] == loss.item()
+    for a, b in zip(found.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_the_same_seed_gives_the_same_run_and_leaves_the_generators_alone() -> None:
+    first, second = trainer(), trainer()
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first.fit()
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    second.fit()
+    assert_same(first, second)
+    other = trainer(dataclasses.replace(RECIPE, seed=1))
+    other.fit(steps=2)
+    assert other.losses != first.losses[:2]
+
+
+@pytest.mark.parametrize("optimizer", ["Kar3", "Kar2", "AdamW", "RMSprop"])
+def test_resuming_is_going_on(optimizer: str, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, optimizer=optimizer)
+    straight = trainer(recipe)
+    straight.fit()
+    for stop in (4, 6):  # in the middle of an epoch, and at its end
+        folder = tmp_path / str(stop)
+        trainer(recipe, folder).fit(steps=stop)
+        second = trainer(recipe, folder)
+        second.resume(Checkpoint.load(folder))
+        assert second.step == stop
+        second.fit()
+        assert_same(straight, second)
+        assert straight.average is not None
+        assert second.average is not None
+        for a, b in zip(straight.average.values, second.average.values, strict=True):
+            assert torch.equal(a, b)
+        assert (folder / "log.csv").read_text().count("\n") == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_behind_a_step_and_loses_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    straight = trainer()
+    straight.fit()
+    stopped = trainer(folder=tmp_path)
+    calls: list[int] = []
+
+    def once(*_: Any) -> None:
+        calls.append(1)
+        if len(calls) == 5:
+            signal.raise_signal(number)
+
+    stopped.model.register_forward_hook(once)
+    handler = signal.getsignal(number)
+    with pytest.raises(Interrupted, match=r"stopped after step \d of 9") as caught:
+        stopped.fit()
+    assert caught.value.number == number
+    assert signal.getsignal(number) is handler
+    resumed = trainer(folder=tmp_path)
+    resumed.resume(Checkpoint.load(tmp_path))
+    assert 0 < resumed.step < 9
+    resumed.fit()
+    assert_same(straight, resumed)
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    stopped = trainer(folder=tmp_path)
+    stopped.model.register_forward_hook(lambda *_: (signal.raise_signal(signal.SIGINT), None)[1])
+    stopped.model.register_forward_hook(lambda *_: (signal.raise_signal(signal.SIGINT), None)[1])
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit()
+
+
+def without_batch_statistics() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.GELU(), nn.Linear(8, 3))
+
+
+def test_micro_batches_add_up() -> None:
+    plain = dataclasses.replace(RECIPE, optimizer="SGD", ema=None)
+    runs = []
+    for parts in (1, 2, 4):
+        run = Trainer(without_batch_statistics(), make_data(), dataclasses.replace(plain, micro_batches=parts))
+        run.fit()
+        runs.append(run)
+    for run in runs[1:]:
+        torch.testing.assert_close(torch.tensor(run.losses), torch.tensor(runs[0].losses), rtol=1e-9, atol=0)
+        for a, b in zip(run.model.parameters(), runs[0].model.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_accumulate_runs_the_slow_networks_once() -> None:
+    recipe = dataclasses.replace(RECIPE, micro_batches=2, optimizer="SGD")
+    eager, fast = trainer(recipe), trainer(recipe, backend="eager")
+    eager.fit(steps=3)
+    fast.fit(steps=3)
+    torch.testing.assert_close(torch.tensor(fast.losses), torch.tensor(eager.losses), rtol=1e-9, atol=1e-12)
+
+
+def test_bfloat16_keeps_float32_parameters() -> None:
+    recipe = dataclasses.replace(RECIPE, precision="bfloat16")
+    exact, rough = trainer(dataclasses.replace(RECIPE, precision="float32")), trainer(recipe)
+    exact.fit(steps=1)
+    rough.fit(steps=1)
+    assert {p.dtype for p in rough.model.parameters()} == {torch.float32}
+    assert rough.losses != exact.losses
+    # 8 bits of mantissa, some twenty operators in a row.
+    assert rough.losses[0] == pytest.approx(exact.losses[0], rel=0.1)
+
+
+def test_the_average_is_evaluated_and_the_parameters_come_back() -> None:
+    run = trainer()
+    run.fit(steps=4)
+    assert run.average is not None
+    before: list[Tensor] = [p.detach().clone() for p in run.model.parameters()]
+    averaged = run.evaluate()
+    assert all(torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True))
+    with run.average.applied():
+        assert not torch.equal(before[0], next(run.model.parameters()))
+        other = tzwc.training.evaluate(run.model, run.data.test, run.data.normalise, run.recipe.batch)
+    assert averaged == other
+
+
+def test_a_time_limit_ends_the_run() -> None:
+    run = trainer(dataclasses.replace(RECIPE, epochs=10_000))
+    run.fit(seconds=0.2)
+    assert 1 <= run.step < run.steps
+    assert run.optimizer.param_groups[0]["lr"] < RECIPE.lr
+
+
+def other_recipe(run: Trainer) -> None:
+    run.recipe = dataclasses.replace(RECIPE, lr=5e-3)
+
+
+def other_data(run: Trainer) -> None:
+    run.data = dataclasses.replace(run.data, name="other")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(other_recipe, r"lr = 0\.005: the checkpoint was made with 0\.01"), (other_data, r"data = 'other'.*'toy'")],
+)
+def test_what_does_not_belong_together_is_not_resumed(
+    change: Callable[[Trainer], None], message: str, tmp_path: Path
+) -> None:
+    trainer(folder=tmp_path).fit(steps=1)
+    run = trainer()
+    change(run)
+    with pytest.raises(CheckpointError, match=message):
+        run.resume(Checkpoint.load(tmp_path))
+
+
+def test_batches_that_cannot_be_made() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"batch = 64: expected .* at most the 26 samples of toy"):
+        trainer(dataclasses.replace(RECIPE, batch=64))

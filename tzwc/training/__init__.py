@@ -1,0 +1,24 @@
+"""Train Terminator models, or any classifier: a loop that can be read, stopped and resumed."""
+
+from __future__ import annotations
+
+from tzwc.training.checkpoint import Checkpoint, CheckpointError
+from tzwc.training.evaluation import Evaluation, answers, evaluate
+from tzwc.training.interruption import Interrupted
+from tzwc.training.loop import Trainer
+from tzwc.training.presets import TASKS, Task, task
+from tzwc.training.recipe import Recipe
+
+__all__ = [
+    "TASKS",
+    "Checkpoint",
+    "CheckpointError",
+    "Evaluation",
+    "Interrupted",
+    "Recipe",
+    "Task",
+    "Trainer",
+    "answers",
+    "evaluate",
+    "task",
+]

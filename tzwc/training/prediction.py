@@ -1,0 +1,109 @@
+"""Classes of single files: images, or arrays of numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tzwc.data import DataError
+from tzwc.models import TerminatorSpec
+from tzwc.training.checkpoint import Checkpoint
+
+__all__ = ["Prediction", "predict", "read_input"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says about one file.
+
+    Attributes:
+        path: of the file.
+        label: the likeliest class, counted from 0.
+        probability: of that class, by the model.
+    """
+
+    path: Path
+    label: int
+    probability: float
+
+
+def predict(saved: Checkpoint, paths: list[Path]) -> list[Prediction]:
+    """Classify files, each by itself.
+
+    The model standardises over its batch, so every file is answered in the company of the training samples that the
+    checkpoint holds: what is said of one file does not depend on the others.
+
+    Args:
+        saved: a Terminator's checkpoint.
+        paths: files that :func:`read_input` reads.
+
+    Raises:
+        CheckpointError: the checkpoint holds no Terminator.
+        DataError: a file cannot be read or has another shape.
+    """
+    model = saved.model().eval()
+    company = saved.normalisation(saved.mates[1:], saved.recipe.dtype)
+    found = []
+    for path in paths:
+        values = saved.normalisation(read_input(path, model.spec).unsqueeze(0), saved.recipe.dtype)
+        with torch.no_grad():
+            logits = model(torch.cat([values, company]))[0]
+        probability, label = logits.softmax(0).max(0)
+        found.append(Prediction(path, int(label), probability.item()))
+    return found
+
+
+def read_input(path: Path, spec: TerminatorSpec) -> Tensor:
+    """One sample ``(channels *sizes)`` as the data set holds it: uint8, or float32 between 0 and 1.
+
+    An image is converted to grey or RGB, as the model has one or three channels; its pixels are read row by row where
+    the model takes sequences. A ``.npy`` file holds the array itself, with or without the axis of a single channel.
+
+    Raises:
+        DataError: the file cannot be read, or it has another shape; nothing is resized silently.
+    """
+    expected = (spec.in_channels, *spec.sizes)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give images or .npy files")
+    values = _array(path) if path.suffix == ".npy" else _image(path, spec.in_channels)
+    if values.numel() == torch.Size(expected).numel() and len(spec.sizes) == 1 and values.ndim == 3:
+        values = values.flatten(1)
+    if tuple(values.shape) == expected[1:] and spec.in_channels == 1:
+        values = values.unsqueeze(0)
+    if tuple(values.shape) != expected:
+        raise DataError(f"{path}: found shape {tuple(values.shape)}, expected {expected}; resize it beforehand")
+    return values
+
+
+def _array(path: Path) -> Tensor:
+    import numpy
+
+    try:
+        values = numpy.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a plain .npy array ({error}); arrays of objects are refused") from error
+    if values.dtype == numpy.uint8:
+        return torch.from_numpy(values.copy())
+    if values.dtype.kind not in "fiu":
+        raise DataError(f"{path}: found dtype {values.dtype}, expected bytes, or numbers between 0 and 1")
+    return torch.from_numpy(values.astype(numpy.float32))
+
+
+def _image(path: Path, channels: int) -> Tensor:
+    try:
+        import numpy
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise DataError(f"{path}: images are read with Pillow: pip install pillow, or give a .npy file") from error
+    if channels not in (1, 3):
+        raise DataError(f"{path}: an image has 1 or 3 channels, the model {channels}; give a .npy file")
+    try:
+        with Image.open(path) as image:
+            pixels = numpy.asarray(image.convert("L" if channels == 1 else "RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"{path}: not an image that Pillow reads ({error}); give an image or a .npy file") from error
+    values = torch.from_numpy(pixels.copy())
+    return values.unsqueeze(0) if channels == 1 else values.permute(2, 0, 1).contiguous()

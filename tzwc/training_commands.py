@@ -1,0 +1,216 @@
+"""Commands that train and use what was trained: ``tzwc train``, ``tzwc evaluate`` and ``tzwc predict``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tzwc.terminal import error_line, output, reported
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["register"]
+
+Backend = Annotated[str, typer.Option(help="A backend of torch.compile that lowers the graphs.")]
+Runner = Annotated[str, typer.Option("--with", metavar="tzwc|compile|eager", help="What runs the model.")]
+Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The folder with the data set's files.")]
+Partial = Annotated[bool, typer.Option("--partial", help="Accept files that hold only some of the samples.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")]
+Saved = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="What 'tzwc train' wrote, or its folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Trace = Annotated[bool, typer.Option("--traceback", help="Show the full traceback of an error.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    for command in (train, evaluate, predict):
+        app.command()(command)
+
+
+def train(
+    preset: Annotated[str, typer.Argument(help="digits, sdigits, pdigits, mnist1d, mnist, smnist, cifar10, …")],
+    data: Data = None,
+    partial: Partial = False,
+    out: Annotated[Path | None, typer.Option(help="Of checkpoint and logs; by default out/train/PRESET.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training samples.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples a step, over all processes.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate after the warm-up.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of parameters, order, augmentation and dropout.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 (autocast) or float64.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=JSON", help="Any field of the recipe: ema=0.999; repeatable."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps.")] = None,
+    runner: Runner = "tzwc",
+    backend: Backend = "inductor",
+    threads: Threads = None,
+    json_: Json = False,
+    trace: Trace = False,
+) -> None:
+    """Train a model, with its checkpoint and a log in a folder; Ctrl-C stops behind a step and loses nothing.
+
+    Exit code 130 after Ctrl-C and 143 after SIGTERM: --resume goes on, bit for bit. Several processes:
+    torchrun --no-python --nproc-per-node 2 tzwc train digits
+    """
+    with reported(trace):
+        from tzwc.training import Interrupted, workers
+
+        given = {"epochs": epochs, "batch": batch, "lr": lr, "seed": seed, "precision": precision}
+        fields = {name: value for name, value in given.items() if value is not None} | _fields(changes or [])
+        folder = out or Path("out/train") / preset
+        _threads(threads)
+        with workers.together():
+            trainer = _trainer(preset, fields, data, partial, folder, resume, runner, backend)
+            try:
+                history = trainer.fit(steps=steps)
+            except Interrupted as stopped:
+                if workers.rank() == 0:
+                    error_line(f"{stopped}; --resume goes on from {folder / 'last.safetensors'}")
+                raise typer.Exit(128 + stopped.number) from None
+            if workers.rank() != 0:
+                return
+            if json_:
+                typer.echo(json.dumps({"checkpoint": str(folder / "last.safetensors"), "history": history}, indent=2))
+            else:
+                output().print(f"step {trainer.step} of {trainer.steps}; checkpoint and log are in {folder}/")
+
+
+def evaluate(
+    checkpoint: Saved,
+    data: Data = None,
+    partial: Partial = False,
+    resolution: Annotated[
+        str | None, typer.Option(metavar="SIZES", help="Another grid, such as 16x16: model and data are resampled.")
+    ] = None,
+    kernels: Annotated[
+        str, typer.Option(help="With --resolution: evaluate the slow networks there, or interpolate their kernels.")
+    ] = "evaluate",
+    runner: Runner = "eager",
+    backend: Backend = "inductor",
+    threads: Threads = None,
+    json_: Json = False,
+    trace: Trace = False,
+) -> None:
+    """Accuracy of a checkpoint on the held-out samples of its data set, with averaged parameters if there are any."""
+    with reported(trace):
+        from dataclasses import asdict, replace
+
+        from tzwc.data import load
+        from tzwc.factory import InputSpec
+        from tzwc.training import Checkpoint
+        from tzwc.training import evaluate as measure
+
+        _threads(threads)
+        saved = Checkpoint.load(checkpoint)
+        model = saved.model()
+        held_out = replace(load(saved.data, data, partial=partial), normalise=saved.normalisation)
+        if resolution is not None:
+            sizes = InputSpec.parse(resolution).shape
+            held_out = held_out.resized(sizes)
+            model = model.at_resolution(sizes, kernels=kernels)
+        found = measure(_run_by(runner, backend, model), held_out.test, saved.normalisation, saved.recipe.batch)
+        if json_:
+            typer.echo(json.dumps(asdict(found), indent=2))
+        else:
+            output().print(f"{saved.data}: {found.accuracy:.2%} of {found.samples:,} right, loss {found.loss:.4f}")
+
+
+def predict(
+    checkpoint: Saved,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Images, or .npy arrays.")],
+    json_: Json = False,
+    trace: Trace = False,
+) -> None:
+    """The class of every file, each in the company of training samples that the checkpoint holds."""
+    with reported(trace):
+        from tzwc.training import Checkpoint
+        from tzwc.training.prediction import predict as classify
+
+        found = classify(Checkpoint.load(checkpoint), files)
+        if json_:
+            entries = [{"file": str(p.path), "label": p.label, "probability": p.probability} for p in found]
+            typer.echo(json.dumps(entries, indent=2))
+        else:
+            for p in found:
+                typer.echo(f"{p.path}: {p.label} ({p.probability:.1%})")
+
+
+def _trainer(
+    preset: str,
+    fields: dict[str, Any],
+    data: Path | None,
+    partial: bool,
+    folder: Path,
+    resume: bool,
+    runner: str,
+    backend: str,
+) -> Any:
+    import torch
+
+    from tzwc.data import load
+    from tzwc.errors import InvalidArgumentError
+    from tzwc.models import Terminator
+    from tzwc.training import Checkpoint, Recipe, Trainer, task
+    from tzwc.training.progress import Progress
+
+    chosen = task(preset)
+    last = folder / "last.safetensors"
+    saved = Checkpoint.load(last) if resume else None
+    if saved is None and last.exists():
+        raise InvalidArgumentError(f"--out {folder}: it holds a checkpoint; give --resume to go on, or another folder")
+    base = chosen.recipe if saved is None else saved.recipe
+    recipe = Recipe.from_dict(base.to_dict() | fields)
+    torch.manual_seed(recipe.seed)
+    model = Terminator(chosen.spec).to(recipe.dtype)
+    if torch.cuda.is_available():
+        model = model.cuda()
+    compiled = _run_by(runner, backend, model)
+    samples = load(chosen.data, data, partial=partial)
+    trainer = Trainer(model, samples, recipe, folder=folder, compiled=compiled, progress=Progress.shown(preset))
+    if saved is not None:
+        trainer.resume(saved)
+    return trainer
+
+
+def _run_by(runner: str, backend: str, model: nn.Module) -> Any:
+    import torch
+
+    import tzwc
+    from tzwc.errors import InvalidArgumentError
+
+    if runner == "eager":
+        return model
+    if runner == "compile":
+        return torch.compile(model, backend=backend)
+    if runner == "tzwc":
+        return tzwc.compile(model, backend=backend)
+    raise InvalidArgumentError(f"--with {runner!r}: choose one of tzwc, compile, eager")
+
+
+def _fields(changes: list[str]) -> dict[str, Any]:
+    """``FIELD=JSON`` pairs; what is no JSON is a string."""
+    from tzwc.errors import InvalidArgumentError
+
+    found: dict[str, Any] = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise InvalidArgumentError(f"--set {change!r}: expected FIELD=VALUE, such as ema=0.999")
+        try:
+            found[name.strip()] = json.loads(text)
+        except json.JSONDecodeError:
+            found[name.strip()] = text
+    return found
+
+
+def _threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
