@@ -16,8 +16,22 @@ from tzwc.convolution.native import CHANNELS_LAST, NATIVE, PREPADDED
 from tzwc.convolution.overlap_save import OVERLAP_SAVE
 from tzwc.convolution.problem import Problem
 from tzwc.convolution.shifts import SHIFTS
+from tzwc.convolution.swapped import SWAPPED, SWAPPED_CHANNELS_LAST
 
 __all__ = ["Algorithm", "Problem", "algorithms", "compute", "find_algorithm", "legal_algorithms", "register_algorithm"]
 
-for _algorithm in (NATIVE, PREPADDED, CHANNELS_LAST, MATMUL, UNFOLD, TOEPLITZ, SHIFTS, FFT, OVERLAP_SAVE):
+_ALL = (
+    NATIVE,
+    PREPADDED,
+    CHANNELS_LAST,
+    SWAPPED,
+    SWAPPED_CHANNELS_LAST,
+    MATMUL,
+    UNFOLD,
+    TOEPLITZ,
+    SHIFTS,
+    FFT,
+    OVERLAP_SAVE,
+)
+for _algorithm in _ALL:
     register_algorithm(_algorithm)

@@ -26,7 +26,7 @@ from tzwc.convolution.algorithm import Algorithm, dtype_objection
 from tzwc.convolution.directions import forward_form
 from tzwc.convolution.padding import pad, padded_lengths, wrap
 from tzwc.convolution.problem import Problem
-from tzwc.convolution.sizes import good_size, is_good, minimal_size
+from tzwc.convolution.sizes import fast_size, is_fast, minimal_size
 from tzwc.ops.transforms import irfftn, rfftn
 
 __all__ = ["FFT", "Plan", "multiply", "plan", "spectrum", "spread_taps"]
@@ -54,7 +54,7 @@ class Plan:
 def plan(problem: Problem) -> Plan:
     """The sizes for a forward problem."""
     circular = problem.padding_mode == "circular"
-    cyclic = circular and all(map(is_good, problem.lengths))
+    cyclic = circular and all(map(is_fast, problem.lengths))
     lengths = padded_lengths(problem) if circular and not cyclic else problem.lengths
     before = [0 if circular and not cyclic else a for a, _ in problem.padding]
     first = tuple(reach - 1 - a for reach, a in zip(problem.reach, before, strict=True))
@@ -63,7 +63,7 @@ def plan(problem: Problem) -> Plan:
     size = []
     for axis, (length, reach, begin) in enumerate(zip(lengths, problem.reach, first, strict=True)):
         last = begin + problem.stride[axis] * (problem.out[axis] - 1)
-        size.append(good_size(minimal_size(length, reach, begin, last)))
+        size.append(fast_size(minimal_size(length, reach, begin, last)))
     return Plan(False, circular, lengths, first, tuple(size))
 
 

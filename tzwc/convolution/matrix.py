@@ -73,7 +73,9 @@ def _matmul_objection(problem: Problem) -> str | None:
 
 def _seen(problem: Problem, x: Tensor) -> Tensor:
     """The elements that a single tap meets: `(B, G, C / G, T)`."""
-    values = pad(problem, x)[(..., *(slice(None, None, step) for step in problem.stride))]
+    values = pad(problem, x)
+    for axis, step in enumerate(problem.stride):
+        values = values if step == 1 else torch.ops.aten.slice.Tensor(values, 2 + axis, None, None, step)
     return _grouped(problem, values)
 
 

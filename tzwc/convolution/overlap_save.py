@@ -25,7 +25,7 @@ from tzwc.convolution.directions import by_forward_form, forward_form
 from tzwc.convolution.fourier import FFT, multiply, product_work, spectrum, transform_operations
 from tzwc.convolution.padding import pad, padded_lengths
 from tzwc.convolution.problem import Problem
-from tzwc.convolution.sizes import good_size
+from tzwc.convolution.sizes import fast_size
 from tzwc.ops.transforms import irfftn, rfftn
 
 __all__ = ["OVERLAP_SAVE"]
@@ -52,11 +52,11 @@ def _blocks(reach: int, outputs: int) -> _Blocks:
     def cost(size: int) -> float:
         return -(-outputs // (size - reach + 1)) * size * (math.log2(size) + 2.0)
 
-    whole = good_size(outputs + reach - 1)
-    sizes, size = [whole], good_size(reach + 1)
+    whole = fast_size(outputs + reach - 1)
+    sizes, size = [whole], fast_size(reach + 1)
     while size < whole:
         sizes.append(size)
-        size = good_size(size + max(size // 16, 1))
+        size = fast_size(size + max(size // 16, 1))
     best = min(sizes, key=cost)
     hop = best - reach + 1
     return _Blocks(best, hop, -(-outputs // hop))

@@ -30,9 +30,7 @@ def _objection(problem: Problem) -> str | None:
     if problem.fan_in > 1 or problem.out_channels > problem.in_channels:
         return "channels are mixed: every output channel must read one input channel of its own"
     if math.prod(problem.kernel) > MOST_TAPS:
-        return (
-            f"kernel={problem.kernel} has {math.prod(problem.kernel)} taps, and each is a pass: more than {MOST_TAPS}"
-        )
+        return f"kernel={problem.kernel} has more than {MOST_TAPS} taps, and each is a pass over the output"
     return None
 
 
@@ -45,7 +43,7 @@ def _windows(problem: Problem, x: Tensor) -> Iterator[tuple[tuple[int, ...], Ten
             begin, step = at * problem.dilation[axis], problem.stride[axis]
             part = part.narrow(2 + axis, begin, step * (problem.out[axis] - 1) + 1)
             if step > 1:
-                part = part[(slice(None),) * (2 + axis) + (slice(None, None, step),)]
+                part = torch.ops.aten.slice.Tensor(part, 2 + axis, None, None, step)
         yield place, part
 
 
@@ -57,7 +55,9 @@ def _prepare(problem: Problem, kernel: Tensor) -> Tensor:
 def _run(problem: Problem, x: Tensor, weights: Tensor) -> Tensor:
     result = None
     for place, part in _windows(problem, x):
-        weight = weights[(..., *place)].reshape(*weights.shape[: weights.dim() - problem.axes], *(1,) * problem.axes)
+        weight = weights
+        for axis, at in enumerate(place):
+            weight = weight.narrow(axis - problem.axes, at, 1)
         result = part * weight if result is None else torch.addcmul(result, part, weight)
     assert result is not None
     return result
