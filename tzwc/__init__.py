@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tzwc.compiled import CompiledModule
     from tzwc.double_backward import SecondDerivativeError
     from tzwc.errors import CaptureError, InvalidArgumentError, PassError, SpecError, TzwcError
+    from tzwc.gpu.api import lower
     from tzwc.graph_capture import Capture, capture
     from tzwc.numerics import Verification, verify
     from tzwc.remarks import Location, Remark
@@ -43,6 +44,7 @@ __all__ = [
     "compile",
     "dynamo",
     "inspection",
+    "lower",
     "models",
     "ops",
     "passes",
@@ -68,6 +70,7 @@ _HOMES = {
     "bisect": "tzwc.bisection",
     "capture": "tzwc.graph_capture",
     "compile": "tzwc.api",
+    "lower": "tzwc.gpu.api",
     "verify": "tzwc.numerics",
 }
 

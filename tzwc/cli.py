@@ -18,7 +18,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tzwc import bench_commands, inspection_commands, training_commands, tuning_commands
+from tzwc import bench_commands, inspection_commands, lower_command, training_commands, tuning_commands
 from tzwc.terminal import error_line, output, reported
 
 __all__ = ["app", "main"]
@@ -35,6 +35,7 @@ app = typer.Typer(
 inspection_commands.register(app)
 bench_commands.register(app)
 training_commands.register(app)
+lower_command.register(app)
 tuning_commands.register(app)
 
 Backend = Annotated[str, typer.Option(help="A backend of torch.compile that lowers the rewritten graph.")]

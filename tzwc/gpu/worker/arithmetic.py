@@ -1,0 +1,90 @@
+"""Bytes and floating-point operations of what is launched, where Inductor does not count them itself."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import fx
+
+__all__ = ["extern_bytes", "extern_flops", "kernel_operations", "transform_passes"]
+
+_ARITHMETIC = ("libdevice", "tl_math", "triton_helpers")
+
+
+def kernel_operations(source: str) -> int:
+    """Floating-point operations that a generated Triton kernel does for one element, read off its source.
+
+    Inductor writes one temporary for each operation. Counted are sums, differences, products, quotients and calls of
+    mathematical functions that are assigned to one; index arithmetic, masks, conversions and comparisons are not.
+    A function such as ``erf`` counts as one.
+    """
+    tree = ast.parse(source)
+    kernels = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return sum(_is_arithmetic(node) for kernel in kernels for node in ast.walk(kernel))
+
+
+def _is_arithmetic(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+        return False
+    if not node.targets[0].id.startswith(("tmp", "_tmp")):
+        return False
+    value = node.value
+    if isinstance(value, ast.BinOp):
+        return isinstance(value.op, (ast.Add, ast.Sub, ast.Mult, ast.Div))
+    while isinstance(value, ast.Subscript):
+        value = value.value
+    if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Attribute):
+        return False
+    owner = value.func.value
+    reduces = value.func.attr in ("sum", "prod", "reduce", "associative_scan")
+    return isinstance(owner, ast.Name) and (owner.id in _ARITHMETIC or (owner.id == "tl" and reduces))
+
+
+def extern_flops(origin: fx.Node | None, values: Sequence[torch.Tensor]) -> int:
+    """Operations of a Fourier transform, ``2.5 n log2 n`` for `n` real points, or of complex arithmetic; else 0."""
+    if origin is None or not values:
+        return 0
+    axes = transform_axes(origin)
+    result = values[-1]
+    if axes:
+        real = max((value for value in values if not value.is_complex()), key=torch.Tensor.numel, default=None)
+        if real is None:
+            points = math.prod(result.shape[axis] for axis in axes)
+            return int(5 * result.numel() * math.log2(max(points, 2)))
+        points = math.prod(real.shape[axis] for axis in axes)
+        return int(2.5 * real.numel() * math.log2(max(points, 2)))
+    if result.is_complex() and str(origin.target).startswith("aten.mul"):
+        return 6 * result.numel()
+    return 0
+
+
+def extern_bytes(origin: fx.Node | None, values: Sequence[torch.Tensor]) -> int:
+    """Bytes of a Fourier transform: what it reads and writes, and its spectrum once more each way for every axis
+    after the first; 0 for anything else."""
+    if origin is None or not transform_axes(origin):
+        return 0
+    spectrum = max((v.numel() * v.element_size() for v in values if v.is_complex()), default=0)
+    once = sum(value.numel() * value.element_size() for value in values)
+    return once + 2 * spectrum * (transform_passes(origin) - 1)
+
+
+def transform_passes(origin: fx.Node | None) -> int:
+    """Kernels that a Fourier transform launches, taken to be one for each axis; 0 for anything else."""
+    return 0 if origin is None else len(transform_axes(origin))
+
+
+def transform_axes(origin: fx.Node) -> list[int]:
+    """The axes that a Fourier transform runs over."""
+    name = str(origin.target)
+    if name in ("tzwc.rfftn.default", "tzwc.irfftn.default"):
+        size = origin.args[1]
+        assert isinstance(size, (tuple, list))
+        return list(range(-len(size), 0))
+    if name.startswith("aten._fft_"):
+        axes = origin.args[1]
+        assert isinstance(axes, (tuple, list))
+        return [int(axis) for axis in axes if isinstance(axis, int)]
+    return []
