@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tzwc.terminal import output, reported
+from tzwc.tuning_commands import convolution
 
 __all__ = ["register"]
 
@@ -21,7 +22,7 @@ Trace = Annotated[bool, typer.Option("--traceback", help="Show the full tracebac
 def register(app: typer.Typer) -> None:
     """Add ``bench`` and its commands to ``app``."""
     bench = typer.Typer(no_args_is_help=True, help="Measure, contenders in turns, on this machine.")
-    for command in (cache, capture, model):
+    for command in (cache, capture, model, convolution):
         bench.command()(command)
     app.add_typer(bench, name="bench")
 

@@ -10,7 +10,7 @@ import typer
 
 from tzwc.terminal import errors, output, reported
 
-__all__ = ["register"]
+__all__ = ["convolution", "register"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Trace = Annotated[bool, typer.Option("--traceback", help="Show the full traceback of an error.")]
@@ -77,6 +77,46 @@ def _calibrate_with_a_bar(store: Any, device: str, seconds: float) -> Any:
             seconds=seconds,
             progress=lambda part, count: bar.update(task, completed=part, count=count),
         )
+
+
+def convolution(
+    cases: Annotated[int, typer.Option(min=1, help="Convolutions to draw.")] = 300,
+    seed: Annotated[int, typer.Option(help="Of the drawing.")] = 1,
+    rounds: Annotated[int, typer.Option(min=2, help="Of each measurement.")] = 15,
+    compile_sample: Annotated[int, typer.Option(min=0, help="Drawn cases to compare with torch.compile.")] = 0,
+    fixed: Annotated[bool, typer.Option("--fixed/--no-fixed", help="The four fixed points too.")] = True,
+    memory: Annotated[int, typer.Option(min=0, help="Cases whose peak memory is measured.")] = 20,
+    backend: Annotated[str, typer.Option(help="A backend of torch.compile, for both sides.")] = "inductor",
+    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A line of JSON for each measurement; run again, it goes on where it was.")
+    ] = None,
+    json_: Json = False,
+    trace: Trace = False,
+) -> None:
+    """How far the chosen convolution is from the best candidate, and from torch.compile, on drawn convolutions.
+
+    Lengths 16–65,536 in 1-D and 8–224 in 2-D, kernels from 1 to the length, 1–512 channels (dense, grouped, depthwise
+    or a kernel for each sample), batch 1–64, all log-uniform; every second case with its gradients. Drawn again: more
+    than 2²² elements of input and output or of the kernel, or 2²⁸ products by a transform. A candidate predicted to
+    take over 0.2 s and 20 times the best is reported and not timed. Run tzwc calibrate first, with as many threads.
+    """
+    with reported(trace):
+        import torch
+
+        from tzwc.bench.convolution import Request, run
+        from tzwc.bench.convolution_tables import show_convolution
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+        request = Request(cases, seed, rounds, compile_sample, fixed, memory, backend, out)
+        console = errors()
+        with console.status("measuring") as status:
+            bench = run(request, status.update)
+        if json_:
+            typer.echo(json.dumps(bench.to_dict(), indent=2))
+        else:
+            show_convolution(bench, output())
 
 
 def list_(json_: Json = False, trace: Trace = False) -> None:
