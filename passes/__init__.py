@@ -4,7 +4,7 @@
 2. ``cse``: equal expressions once
 3. ``recognise_fft_convolution``: convolutions that a program writes with transforms of its own
 4. ``fuse_hyperzzw``: the operator of the library, recognised in any graph
-5. ``select_convolution``: native or FFT, for each convolution
+5. ``select_convolution``: the fastest algorithm, for each convolution and each of its gradients
 6. ``hoist_static``: last, so that the spectrum of a static kernel is static too
 """
 
