@@ -29,6 +29,12 @@ def _slow_network(net: SlowNetSpec, block: int, sizes: tuple[int, ...], out_chan
     return SlowNetwork(sizes, out_channels, net.hidden, net.layers_of(block), net.omega_0)
 
 
+def _grid_network(net: SlowNetSpec, block: int, spec: TerminatorSpec, out_channels: int) -> SlowNetwork:
+    """A slow network over the grid, or one over the trained grid whose kernel is interpolated."""
+    written = spec.trained_sizes if spec.resample == "interpolate" and spec.trained_sizes else spec.sizes
+    return SlowNetwork(written, out_channels, net.hidden, net.layers_of(block), net.omega_0, spec.sizes)
+
+
 class ChannelInteraction(nn.Module):
     """HCI: ``x ⊙ sigmoid( E(K_c, mean_grid x) )``, ``K_c`` written by a slow network over channels.
 
@@ -60,7 +66,7 @@ class HyperInteraction(nn.Module):
     def __init__(self, spec: TerminatorSpec, block: int) -> None:
         super().__init__()
         self.channel_net = _slow_network(spec.interaction_channel_net, block, (spec.channels[block],), 1)
-        self.spatial_net = _slow_network(spec.interaction_spatial_net, block, spec.sizes, 1)
+        self.spatial_net = _grid_network(spec.interaction_spatial_net, block, spec, 1)
         self._channel_mean = f"b c {spec.axes} -> b 1 c"
         self._channel_spread = "b 1 c -> b c" + " 1" * len(spec.sizes)
         self._spatial_mean = f"b c {spec.axes} -> b 1 {spec.axes}"
@@ -84,9 +90,9 @@ class LocalBranch(nn.Module):
     def __init__(self, spec: TerminatorSpec, block: int, branch: LocalSpec) -> None:
         super().__init__()
         net, dims, channels = spec.local_net, len(spec.sizes), spec.channels[block]
-        self.generator = KernelGenerator(
-            branch.kernel_size, dims, channels, net.hidden, net.layers_of(block), net.omega_0
-        )
+        taps = spec.taps_of(branch)
+        written = branch.kernel_size if spec.resample == "interpolate" else taps
+        self.generator = KernelGenerator(written, dims, channels, net.hidden, net.layers_of(block), net.omega_0, taps)
         self.mixer = pointwise(dims, channels, channels, "relu")
         self.offset = nn.Parameter(torch.zeros(1))
         self.kernel_from = branch.kernel_from
@@ -112,7 +118,7 @@ class SFNEBlock(nn.Module):
         super().__init__()
         dims, channels, out_channels = len(spec.sizes), spec.channels[block], spec.channels[block + 1]
         needed = spec.branches
-        self.global_net = _slow_network(spec.global_net, block, spec.sizes, channels)
+        self.global_net = _grid_network(spec.global_net, block, spec, channels)
         self.rgu_x = RecursiveGatedUnit(spec.sizes, channels) if "fast" in needed else None
         self.rgu_w = RecursiveGatedUnit(spec.sizes, channels) if "fast" in needed else None
         self.mix = pointwise(dims, channels, channels, "relu") if "mix" in needed else None
@@ -125,6 +131,7 @@ class SFNEBlock(nn.Module):
         self.offset = nn.Parameter(torch.zeros(1))
         self.dropout = channel_dropout(dims, spec.dropout_of(block))
         self.form = spec.form
+        self.spacing = spec.spacing
         self.padding = spec.padding
         self.channels = channels
         self._needed = needed
@@ -172,4 +179,7 @@ class SFNEBlock(nn.Module):
         return branches
 
     def _operate(self, weight: Tensor, value: Tensor) -> Tensor:
-        return matrix_product(weight, value) if self.form == "dot_product" else convolve(weight, value, self.padding)
+        dot_product = self.form == "dot_product"
+        result = matrix_product(weight, value) if dot_product else convolve(weight, value, self.padding)
+        # On the trained grid, nothing is multiplied by one.
+        return result if self.spacing == 1 else result * self.spacing

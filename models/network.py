@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import overload
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from tzwc.errors import InvalidArgumentError
 from tzwc.models.block import SFNEBlock
 from tzwc.models.losses import SlowLoss, slow_neural_loss
+from tzwc.models.resolution import resampled_spec, resampled_state
 from tzwc.models.slow_networks import SlowNetwork
-from tzwc.models.spec import TerminatorSpec
+from tzwc.models.spec import Resample, TerminatorSpec
 
 __all__ = ["Terminator"]
 
@@ -40,6 +42,25 @@ class Terminator(nn.Module):
         """The global hyper-kernel of every block, ``(1 channels[i] *sizes)``."""
         nets = [block.global_net for block in self.blocks]
         return [net() for net in nets if isinstance(net, SlowNetwork)]
+
+    def at_resolution(self, sizes: Sequence[int], kernels: Resample = "evaluate") -> Terminator:
+        """The same model on another grid, with copies of its parameters; see :mod:`tzwc.models.resolution`.
+
+        Args:
+            sizes: grid points along each axis: those of this model times one factor.
+            kernels: ``"evaluate"`` the slow networks at the new coordinates, or ``"interpolate"`` the kernels that
+                they write on the grid they were trained on. A slow network with a high ``omega_0`` (2000 as released)
+                oscillates many times between two points of the grid: what it says elsewhere was never trained, and
+                only ``"interpolate"`` keeps the accuracy.
+
+        Raises:
+            SpecError: ``sizes`` or ``kernels`` cannot be used.
+        """
+        spec = resampled_spec(self.spec, sizes, kernels)
+        with torch.random.fork_rng([]):  # the parameters it is made with are replaced
+            other = Terminator(spec).to(self.head.weight)
+        other.load_state_dict(resampled_state(self.state_dict(), other.state_dict()))
+        return other.train(self.training)
 
     @overload
     def forward(self, x: Tensor, slow_loss: None = None) -> Tensor: ...

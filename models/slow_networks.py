@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tzwc.models.layers import pointwise
+from tzwc.models.resolution import resample
 
 __all__ = ["KernelGenerator", "SineNetwork", "SlowNetwork", "coordinate_grid"]
 
@@ -44,12 +45,22 @@ class SineNetwork(nn.Module):
         sizes: grid points along each axis (one or two).
         out_channels, hidden, layers: channels of the kernel, hidden channels, layers after the first filter.
         omega_0: frequency scale.
+        resampled: the grid that the kernel is interpolated to; by default ``sizes``.
     """
 
     coordinates: Tensor
 
-    def __init__(self, sizes: tuple[int, ...], out_channels: int, hidden: int, layers: int, omega_0: float) -> None:
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        out_channels: int,
+        hidden: int,
+        layers: int,
+        omega_0: float,
+        resampled: tuple[int, ...] | None = None,
+    ) -> None:
         super().__init__()
+        self.resampled = sizes if resampled is None else resampled
         dims = len(sizes)
         # Not part of the state dict: the grid follows from the declaration.
         self.register_buffer("coordinates", coordinate_grid(sizes), persistent=False)
@@ -71,7 +82,14 @@ class SineNetwork(nn.Module):
         return linear
 
     def filtered(self, layer: int) -> Tensor:
-        """``g_layer(c)``: ``(1 hidden *sizes)``."""
+        """``g_layer(c)``: ``(1 hidden *sizes)``, in the dtype of the parameters under autocast, too.
+
+        The argument of the sine reaches 1e5, of which a 16-bit number would keep nothing.
+        """
+        device = self.coordinates.device.type
+        if torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return torch.sin(self.filters[layer](self.coordinates))
         return torch.sin(self.filters[layer](self.coordinates))
 
 
@@ -84,7 +102,7 @@ class SlowNetwork(SineNetwork):
         for layer, linear in enumerate(self.linears, start=1):
             hidden = self.filtered(layer) * linear(hidden) + self.offset
         kernel: Tensor = self.output(hidden)
-        return kernel
+        return resample(kernel, self.resampled)
 
 
 class KernelGenerator(SineNetwork):
@@ -98,10 +116,20 @@ class KernelGenerator(SineNetwork):
         dims: grid axes.
         channels: channels of the source, and kernels to generate.
         hidden, layers, omega_0: as in :class:`SineNetwork`.
+        taps: along each axis that the kernel is interpolated to; by default ``kernel_size``.
     """
 
-    def __init__(self, kernel_size: int, dims: int, channels: int, hidden: int, layers: int, omega_0: float) -> None:
-        super().__init__((kernel_size,) * dims, channels, hidden, layers, omega_0)
+    def __init__(
+        self,
+        kernel_size: int,
+        dims: int,
+        channels: int,
+        hidden: int,
+        layers: int,
+        omega_0: float,
+        taps: int | None = None,
+    ) -> None:
+        super().__init__((kernel_size,) * dims, channels, hidden, layers, omega_0, (taps or kernel_size,) * dims)
         self.pool = (nn.AdaptiveAvgPool1d if dims == 1 else nn.AdaptiveAvgPool2d)(kernel_size)
         self.reduce = pointwise(dims, channels, hidden)
         self.fc = pointwise(dims, hidden, hidden)
@@ -116,7 +144,7 @@ class KernelGenerator(SineNetwork):
         for layer, (linear, modulate) in enumerate(zip(self.linears, self.context, strict=True), start=1):
             hidden = self.filtered(layer) * linear(hidden) + self.offset
             hidden = s_renormalise(hidden) * modulate(context)
-        kernel: Tensor = self.output(hidden)
+        kernel: Tensor = resample(self.output(hidden), self.resampled)
         return rearrange(kernel, "1 c ... -> c 1 ...")
 
 

@@ -23,10 +23,11 @@ from tzwc.models.validation import (
     require,
 )
 
-__all__ = ["BRANCHES", "Form", "LocalSpec", "Padding", "SlowNetSpec", "TerminatorSpec"]
+__all__ = ["BRANCHES", "Form", "LocalSpec", "Padding", "Resample", "SlowNetSpec", "TerminatorSpec"]
 
 Form = Literal["dot_product", "convolution"]
 Padding = Literal["same", "causal"]
+Resample = Literal["evaluate", "interpolate"]
 
 BRANCHES: Final[Mapping[str, tuple[str, ...]]] = {
     "x": (),
@@ -131,6 +132,10 @@ class TerminatorSpec:
         groups: even number of channel groups in G-IBS (batch standardisation for groups 0, 2, …, instance
             standardisation for groups 1, 3, …).
         dropout: probability of dropping a channel of a block's output, one number or one a block.
+        trained_sizes: the grid on which the parameters were trained, where it is another one, finer or coarser by the
+            same factor along every axis; see :meth:`tzwc.models.Terminator.at_resolution`.
+        resample: with ``trained_sizes``: ``"evaluate"`` the slow networks at the new coordinates, or ``"interpolate"``
+            the kernels that they write on the trained grid.
 
     Raises:
         SpecError: a field has a value that cannot be used, or contradicts another field.
@@ -158,6 +163,8 @@ class TerminatorSpec:
     skips: tuple[tuple[int, ...], ...] | None = None
     groups: int = 12
     dropout: float | tuple[float, ...] = (0.0, 0.05)
+    trained_sizes: tuple[int, ...] | None = None
+    resample: Resample = "evaluate"
 
     def __post_init__(self) -> None:
         self._check_grid()
@@ -216,6 +223,21 @@ class TerminatorSpec:
         """
         return cls(**known_fields(cls, fields))
 
+    @property
+    def scale(self) -> float:
+        """Grid points along an axis for each one of the trained grid."""
+        return 1.0 if self.trained_sizes is None else self.sizes[0] / self.trained_sizes[0]
+
+    @property
+    def spacing(self) -> float:
+        """What a term of the global operator's sum weighs: one over :attr:`scale` for each axis that is summed over."""
+        axes = 1 if self.form == "dot_product" else len(self.sizes)
+        return self.scale**-axes
+
+    def taps_of(self, branch: LocalSpec) -> int:
+        """Taps that the kernel of ``branch`` needs to reach as far as it did on the trained grid; odd."""
+        return 2 * max(1, round((branch.kernel_size - 1) / 2 * self.scale)) + 1 if branch.kernel_size > 1 else 1
+
     def _set(self, field: str, value: object) -> None:
         object.__setattr__(self, field, value)
 
@@ -231,6 +253,14 @@ class TerminatorSpec:
         require(len(self.sizes) == len(names), "sizes", self.sizes, f"one size for each axis of {self.axes!r}")
         require(self.form in get_args(Form), "form", self.form, closest(self.form, get_args(Form)))
         require(self.padding in get_args(Padding), "padding", self.padding, closest(self.padding, get_args(Padding)))
+        require(
+            self.resample in get_args(Resample), "resample", self.resample, closest(self.resample, get_args(Resample))
+        )
+        if self.trained_sizes is not None:
+            self._set("trained_sizes", positive_ints("trained_sizes", self.trained_sizes, minimum=2))
+            factors = {new / old for new, old in zip(self.sizes, self.trained_sizes, strict=False)}
+            alike = len(self.sizes) == len(self.trained_sizes) and len(factors) == 1
+            require(alike, "sizes", self.sizes, f"the sizes {self.trained_sizes}, times the same factor on every axis")
         if self.form == "dot_product":
             square = len(names) == 2 and self.sizes[0] == self.sizes[1]
             require(square, "sizes", self.sizes, "two equal axes for the form 'dot_product' (or form 'convolution')")

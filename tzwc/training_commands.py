@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,6 +12,8 @@ from tzwc.terminal import error_line, output, reported
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from tzwc.models.spec import Resample
 
 __all__ = ["register"]
 
@@ -113,7 +115,7 @@ def evaluate(
         if resolution is not None:
             sizes = InputSpec.parse(resolution).shape
             held_out = held_out.resized(sizes)
-            model = model.at_resolution(sizes, kernels=kernels)
+            model = model.at_resolution(sizes, kernels=cast("Resample", kernels))  # which says so if it is neither
         found = measure(_run_by(runner, backend, model), held_out.test, saved.normalisation, saved.recipe.batch)
         if json_:
             typer.echo(json.dumps(asdict(found), indent=2))
