@@ -80,8 +80,8 @@ class Subject:
         self.x = InputSpec(shape).make(torch.float32, torch.Generator().manual_seed(0))
         self.training = training
 
-    def to(self, kind: torch.dtype | str) -> Subject:
-        """Convert model and input, in place, to an element type or a device."""
+    def to(self, kind: torch.dtype) -> Subject:
+        """Convert model and input, in place, to an element type."""
         self.model.to(kind)
         self.x = self.x.to(kind)
         return self
