@@ -17,8 +17,8 @@ def show_cell(cell: Cell, console: Console) -> None:
     console.print(f"\n[bold]{escape(str(cell.plan))}[/]")
     if yard.speed is not None:
         console.print(
-            f"matrix products: {yard.speed / 1e9:.0f} GFLOP/s; the model: {yard.flops / 1e9:.2f} GFLOP a call, "
-            f"{yard.growing / 1e9:.2f} of them growing with the batch"
+            f"matrix products: {yard.speed / 1e9:.0f} GFLOP/s; the model: {yard.flops / 1e9:.3g} GFLOP a call, "
+            f"{yard.growing / 1e9:.3g} of them growing with the batch"
         )
     console.print(_table(cell))
     for contender in cell.contenders:
