@@ -15,13 +15,18 @@ from torch import nn
 
 import tzwc
 from tzwc.compiled import CompiledModule
-from tzwc.digits import BATCH, Digits, accuracy, load, logits, train
+from tzwc.data import Dataset, load
 from tzwc.models import terminator
 from tzwc.pictures import draw_kernels
 from tzwc.terminal import working
 from tzwc.timing import Timing, interleave, ratio
+from tzwc.training import Recipe, Trainer, answers
+from tzwc.training.progress import Progress
 
 __all__ = ["Agreement", "Settings", "compare", "run"]
+
+BATCH = 64
+"""Images at a time, in training and in evaluation: the model standardises over its batch."""
 
 # Eager and compiled float32 are two roundings of the same formula. Each error against float64 is a draw from the same
 # distribution, and the largest of some thousands of them varies by less than this factor.
@@ -92,20 +97,23 @@ def run(settings: Settings, console: Console) -> bool:
     """Run the demo and print what it finds; whether the compiled model agrees with the eager one."""
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
-    data = load()
+    data = load("digits")
     model = terminator("digits", factors=settings.factors)
     count = sum(parameter.numel() for parameter in model.parameters())
     console.print(f"Terminator 'digits': {count:,} parameters, {settings.threads} thread(s), torch {torch.__version__}")
     console.print(f"{len(data.train):,} images of 8×8 to train on, {len(data.test)} held out")
-    taken = train(model, data, settings.epochs, settings.seconds, settings.steps)
+    recipe = Recipe(epochs=settings.epochs, batch=BATCH, lr=1e-3, warm_up=0.1 * settings.epochs, norm_penalty=0.0)
+    trainer = Trainer(model, data, recipe, progress=Progress.shown())
+    trainer.fit(seconds=settings.seconds, steps=settings.steps)
     model.eval()
-    eager_logits = logits(model, data)
-    console.print(f"trained in {taken:.0f} s: {accuracy(eager_logits, data):.1%} of the held-out images are right\n")
+    eager_logits = answers(model, data.test, data.normalise, BATCH)
+    right = (eager_logits.argmax(1) == data.test.labels).double().mean().item()
+    console.print(f"trained in {trainer.seconds:.0f} s: {right:.1%} of the held-out images are right\n")
 
     fast = tzwc.compile(model, backend=settings.backend)
     with working("tzwc compiles"):
-        compiled_logits = logits(fast, data)
-    exact = logits(copy.deepcopy(model).double(), data)
+        compiled_logits = answers(fast, data.test, data.normalise, BATCH)
+    exact = answers(copy.deepcopy(model).double(), data.test, data.normalise, BATCH)
     agreement = compare(eager_logits, compiled_logits, exact)
     console.print(fast.report())
     _show_agreement(agreement, console)
@@ -131,8 +139,8 @@ def _show_agreement(found: Agreement, console: Console) -> None:
     console.print(verdict)
 
 
-def _measure(model: nn.Module, fast: CompiledModule, data: Digits, settings: Settings) -> list[Timing]:
-    batch = data.images[data.test[:BATCH]]
+def _measure(model: nn.Module, fast: CompiledModule, data: Dataset, settings: Settings) -> list[Timing]:
+    batch = data.test.inputs[:BATCH]
     peer = torch.compile(copy.deepcopy(model), backend=settings.backend)
 
     def under_no_grad(module: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], torch.Tensor]:

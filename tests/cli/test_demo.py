@@ -7,16 +7,6 @@ import torch
 from typer.testing import Result
 
 from tzwc.demo import compare
-from tzwc.digits import BATCH, load
-
-
-def test_images_are_split_alike_every_time() -> None:
-    first, second = load(), load()
-    assert first.images.shape == (1797, 1, 8, 8)
-    assert (first.images.min().item(), first.images.max().item()) == (0.0, 1.0)
-    assert torch.equal(first.test, second.test)
-    assert sorted([*first.train.tolist(), *first.test.tolist()]) == list(range(1797))
-    assert len(first.test) % BATCH == 0
 
 
 def test_agreement_is_judged_by_float64() -> None:
