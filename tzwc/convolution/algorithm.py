@@ -21,6 +21,7 @@ __all__ = [
     "find_algorithm",
     "legal_algorithms",
     "register_algorithm",
+    "widens",
 ]
 
 
@@ -43,8 +44,10 @@ class Algorithm:
         gradient: `(problem, a, b) -> result` for the directions of ``problem`` other than forward, where the algorithm
             has a way of its own; ``None`` computes them as the forward convolutions of
             :mod:`tzwc.convolution.directions`.
-        narrow: float16 and bfloat16 are computed as they are, summed in float32 by the library. Otherwise the caller
-            hands over float32 and rounds the result once.
+        narrow: float16 and bfloat16 are computed as they are, summed in float32 by the library. Otherwise, and on a
+            CPU always, the caller hands over float32 and rounds the result once; see :func:`widens`.
+        skips_zeros: the input gradient with a stride does not multiply the zeros that others put between the elements
+            of the output's gradient, so it is exact where the forward direction is.
 
     ``objection`` and ``work`` take problems of any direction. ``prepare`` and ``run`` are given forward problems only.
     """
@@ -58,6 +61,7 @@ class Algorithm:
     exact: bool
     gradient: Callable[[Problem, Tensor, Tensor], Tensor] | None = None
     narrow: bool = False
+    skips_zeros: bool = False
 
 
 SUPPORTED = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -69,6 +73,15 @@ def dtype_objection(problem: Problem) -> str | None:
     if problem.dtype in SUPPORTED:
         return None
     return f"{problem.dtype} is not one of {', '.join(map(str, SUPPORTED))}"
+
+
+def widens(algorithm: Algorithm, dtype: torch.dtype, device: str) -> bool:
+    """Whether float32 has to be handed over in the place of ``dtype``.
+
+    On a CPU it has to be even for PyTorch's own: oneDNN 3.12 does not come back from a depthwise convolution in
+    bfloat16 with 31 taps (channels-last, 300 elements).
+    """
+    return dtype in (torch.float16, torch.bfloat16) and (device == "cpu" or not algorithm.narrow)
 
 
 _TABLE: dict[str, Algorithm] = {}
@@ -106,7 +119,7 @@ def exactness_objection(problem: Problem, algorithm: Algorithm) -> str | None:
     """Why ``algorithm`` does not keep the promise of :attr:`Algorithm.exact` for ``problem``."""
     if not algorithm.exact:
         return "exact=True was asked for"
-    if problem.direction == "input_gradient" and max(problem.stride) > 1 and algorithm.gradient is None:
+    if problem.direction == "input_gradient" and max(problem.stride) > 1 and not algorithm.skips_zeros:
         return "exact=True was asked for, and it multiplies the zeros between the elements of the gradient"
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tzwc.convolution.algorithm import Algorithm, find_algorithm
+from tzwc.convolution.algorithm import Algorithm, find_algorithm, widens
 from tzwc.convolution.directions import by_forward_form
 from tzwc.convolution.problem import Problem
 from tzwc.errors import InvalidArgumentError
@@ -53,15 +53,15 @@ def compute(problem: Problem, algorithm: str, a: Tensor, b: Tensor) -> Tensor:
     # A weight gradient sums over samples: with an open batch size they must not be taken for a single one.
     problem = problem.with_(batch=a.shape[0] if isinstance(a.shape[0], int) else max(problem.batch, 2))
     dtype = a.dtype
-    if is_narrow(dtype) and not chosen.narrow:
+    if widens(chosen, dtype, a.device.type):
         a, b, problem = a.float(), b.float(), problem.with_(dtype=torch.float32)
     if problem.direction == "forward":
-        return _own(chosen, chosen.run(problem, a, chosen.prepare(problem, b))).to(dtype)
+        return _own(chosen, problem, chosen.run(problem, a, chosen.prepare(problem, b))).to(dtype)
     if chosen.gradient is not None:
         return chosen.gradient(problem, a, b).to(dtype)
-    return _own(chosen, by_forward_form(problem, chosen.prepare, chosen.run, a, b)).to(dtype)
+    return _own(chosen, problem, by_forward_form(problem, chosen.prepare, chosen.run, a, b)).to(dtype)
 
 
-def _own(algorithm: Algorithm, result: Tensor) -> Tensor:
+def _own(algorithm: Algorithm, problem: Problem, result: Tensor) -> Tensor:
     """No window into a larger buffer, which would stay alive; PyTorch's own results keep the layout of their input."""
-    return result if algorithm.narrow else result.contiguous()
+    return result if algorithm.narrow or problem.channels_last else result.contiguous()

@@ -7,8 +7,9 @@ Circular padding on an axis of a good size needs no padding at all.
 
 **Contract**, which differs from that of a direct method in two ways:
 
-- Accuracy is relative to the peak: an element's error is bounded by a small multiple of ``eps · log2(n) · ‖x‖₂ · ‖w‖₂``
-  over everything that is summed, whatever the size of that element; :mod:`tzwc.convolution.accuracy`.
+- Accuracy is relative to the peak: an element's error is bounded by a multiple of ``eps · log2(n)`` times
+  ``‖x‖₂ ‖w‖₂`` and the norm of the whole result, whatever the size of that element:
+  :mod:`tzwc.convolution.accuracy`.
 - One NaN or infinity spreads over all elements of all output channels that read its channel.
 """
 

@@ -228,6 +228,7 @@ MATMUL = Algorithm(
     work=_matmul_work,
     exact=True,
     gradient=_matmul_gradient,
+    skips_zeros=True,
 )
 UNFOLD = Algorithm(
     name="unfold",

@@ -207,6 +207,7 @@ def _make(name: str, summary: str, layout: _Layout, objection: Callable[[Problem
         exact=True,
         gradient=partial(_gradient, layout),
         narrow=True,
+        skips_zeros=True,
     )
 
 

@@ -28,7 +28,7 @@ from tzwc.convolution.problem import Problem
 from tzwc.convolution.sizes import fast_size
 from tzwc.ops.transforms import irfftn, rfftn
 
-__all__ = ["OVERLAP_SAVE"]
+__all__ = ["OVERLAP_SAVE", "weight_blocks"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,14 @@ def _blocked(problem: Problem) -> tuple[Problem, _Blocks, int]:
         batch=max(problem.batch, 1) * count, lengths=(blocks.size,), padding=((0, 0),), padding_mode="zeros"
     )
     return blocked, blocks, pieces
+
+
+def weight_blocks(problem: Problem) -> tuple[int, int]:
+    """Blocks summed in a weight gradient, and how many of them one element of the input can be part of."""
+    if problem.direction != "weight_gradient":
+        return 1, 1
+    _, blocks, _ = _blocked(problem)
+    return blocks.count, -(-blocks.size // blocks.hop)
 
 
 def _work(problem: Problem) -> Mapping[str, float]:

@@ -49,21 +49,24 @@ def normalize_padding(padding: str | Sequence[int], kernel_size: Sequence[int]) 
     """``padding`` as torch convolutions take it, as zeros before and after each axis.
 
     Args:
-        padding: ``"same"`` (the odd zero of an even kernel goes to the end), ``"valid"``, ``"causal"`` (all zeros in
-            front), one number for all axes, or one for each.
-        kernel_size: taps along each axis; dilation 1.
+        padding: ``"same"`` (the odd zero of an even kernel goes to the end), ``"circular"`` (the same numbers, for
+            ``padding_mode="circular"``), ``"valid"``, ``"causal"`` (all zeros in front), one number for all axes, or
+            one for each.
+        kernel_size: taps along each axis; with a dilation, elements from the first tap to the last, both counted.
 
     Raises:
         InvalidArgumentError: an unknown word, a negative number, or as many numbers as there are axes was expected.
     """
-    if padding == "same":
+    if padding in ("same", "circular"):
         return tuple(((k - 1) // 2, k // 2) for k in kernel_size)
     if padding == "causal":
         return tuple((k - 1, 0) for k in kernel_size)
     if padding == "valid":
         return tuple((0, 0) for _ in kernel_size)
     if isinstance(padding, str):
-        raise InvalidArgumentError(f"padding={padding!r} is unknown; choose 'same', 'causal', 'valid' or numbers")
+        raise InvalidArgumentError(
+            f"padding={padding!r} is unknown; choose 'same', 'causal', 'valid', 'circular' or numbers"
+        )
     sizes = list(padding) * len(kernel_size) if len(padding) == 1 else list(padding)
     if len(sizes) != len(kernel_size) or min(sizes) < 0:
         raise InvalidArgumentError(f"padding={padding!r} must be {len(kernel_size)} numbers, none negative")

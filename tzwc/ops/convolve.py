@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tzwc.convolution.algorithm import exactness_objection, find_algorithm
+from tzwc.convolution.algorithm import exactness_objection, find_algorithm, widens
 from tzwc.convolution.autograd import DIRECTIONS, Names, differentiable
-from tzwc.convolution.computation import is_narrow
 from tzwc.convolution.native import pads_by_itself
 from tzwc.convolution.problem import PaddingMode, Problem
 from tzwc.errors import InvalidArgumentError
@@ -78,7 +77,8 @@ def convolution(
         raise InvalidArgumentError(
             f"kernel={tuple(kernel.shape)} must have the samples and channels of x={tuple(x.shape)}: expand it"
         )
-    if set(names) == {"native"} and pads_by_itself(problem) and not (flip or per_sample):
+    plain = not (flip or per_sample or widens(find_algorithm("native"), x.dtype, x.device.type))
+    if set(names) == {"native"} and pads_by_itself(problem) and plain:
         function = (F.conv1d, F.conv2d, F.conv3d)[problem.axes - 1]
         zeros = tuple(before for before, _ in problem.padding)
         return function(x, kernel, bias, problem.stride, zeros, problem.dilation, groups)
@@ -126,7 +126,7 @@ def prepare_kernel(
     )
     _check(problem, (algorithm, "native", "native"), False)
     chosen = find_algorithm(algorithm)
-    if is_narrow(kernel.dtype) and not chosen.narrow:
+    if widens(chosen, kernel.dtype, kernel.device.type):
         kernel, problem = kernel.float(), problem.with_(dtype=torch.float32)
     return chosen.prepare(problem, kernel)
 
@@ -170,7 +170,7 @@ def prepared_convolution(
     problem = _problem(x, shape, padding, padding_mode, stride, dilation, groups, flip, per_sample, x.dtype)
     _check(problem, (algorithm, "native", "native"), False)
     chosen, dtype = find_algorithm(algorithm), x.dtype
-    if is_narrow(dtype) and not chosen.narrow:
+    if widens(chosen, dtype, x.device.type):
         x, problem = x.float(), problem.with_(dtype=torch.float32)
     if isinstance(x.shape[0], int) and x.numel() == 0:
         y = x.new_zeros((x.shape[0], problem.out_channels, *problem.out))
