@@ -81,7 +81,7 @@ def convolution(
     if set(names) == {"native"} and pads_by_itself(problem) and plain:
         function = (F.conv1d, F.conv2d, F.conv3d)[problem.axes - 1]
         zeros = tuple(before for before, _ in problem.padding)
-        return function(x, kernel, bias, problem.stride, zeros, problem.dilation, groups)
+        return function(x, kernel, bias, problem.stride, zeros, problem.dilation, problem.groups)
     y = differentiable(problem, names, x, kernel)
     return _add_bias(y, bias, problem.axes)
 
@@ -225,13 +225,13 @@ def _problem(
         x.shape[0] if isinstance(x.shape[0], int) else 2,
         channels,
         channels if per_sample else int(kernel_shape[0]),
-        channels if per_sample else groups,
+        channels if per_sample else int(groups),
         tuple(map(int, x.shape[2:])),
         tuple(map(int, kernel_shape[2:])),
         tuple((int(before), int(after)) for before, after in padding),
         padding_mode,
-        tuple(stride or (1,) * axes),
-        tuple(dilation or (1,) * axes),
+        tuple(map(int, stride or (1,) * axes)),
+        tuple(map(int, dilation or (1,) * axes)),
         flip,
         per_sample,
         dtype=x.dtype,
