@@ -122,10 +122,22 @@ def choose(
     if not legal:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in declined.items())
         raise InvalidArgumentError(f"no algorithm can compute this convolution: {reasons}")
-    native = next(iter(legal))
     if tune == "off":
-        return Choice(native, declined=declined)
-    limits = limits or Limits()
+        return Choice(next(iter(legal)), declined=declined)
+    with undisturbed():
+        return _choose(problem, tune, legal, declined, store or Store(), limits or Limits(), timer)
+
+
+def _choose(
+    problem: Problem,
+    tune: Tune,
+    legal: dict[str, Algorithm],
+    declined: dict[str, str],
+    store: Store,
+    limits: Limits,
+    timer: Timer | None,
+) -> Choice:
+    native = next(iter(legal))
     for name in list(legal):
         reason = too_much_memory(problem, legal[name], legal[native], limits.memory)
         if reason is not None:
@@ -133,7 +145,6 @@ def choose(
             declined[name] = reason
     if len(legal) == 1:
         return Choice(native, {native: Candidate(None)}, declined, "built-in", "there is no other candidate")
-    store = store or Store()
     facts = fingerprint(problem.device)
     model, source = _model(store, facts, problem.device)
     predicted = {name: model.predict(problem, name) for name in legal}
@@ -157,13 +168,12 @@ def _measure(
     limits: Limits,
     timer: Timer,
 ) -> Outcome:
-    with undisturbed():
-        try:
-            pair = operands(problem)
-        except (RuntimeError, MemoryError) as error:  # not even the operands fit
-            return Outcome(failed=dict.fromkeys(legal, f"operands: {error}"))
-        calls = {name: call_maker(problem, legal[name], pair) for name in closest(predicted, limits)}
-        return measure(calls, timer, limits, ranking=tuple(algorithms()))
+    try:
+        pair = operands(problem)
+    except (RuntimeError, MemoryError):  # not even the operands fit: predictions remain
+        return Outcome()
+    calls = {name: call_maker(problem, legal[name], pair) for name in closest(predicted, limits)}
+    return measure(calls, timer, limits, ranking=tuple(algorithms()))
 
 
 def _by_model(
@@ -171,7 +181,7 @@ def _by_model(
 ) -> Choice:
     candidates = {name: Candidate(seconds) for name, seconds in predicted.items() if name not in declined}
     ordered = _ordered(candidates)
-    best = next(iter(ordered))
+    best = next(iter(ordered), native)
     plain = candidates.get(native, Candidate(None))
     if plain.predicted is None or candidates[best].seconds * MARGIN > plain.predicted:
         why = (

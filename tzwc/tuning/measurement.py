@@ -1,7 +1,7 @@
 """Measure candidates against each other, within a budget, on a machine that may be busy with something else.
 
-1. **One look.** Every candidate is called once or twice, the one predicted to be the fastest first. Whoever takes
-   several times as long as the best so far is not called again.
+1. **One look.** Every candidate is called a few times, the one predicted to be the fastest first. Whoever takes several
+   times as long as the best so far is not called again, and at once where a call is expensive.
 2. **Rounds.** The others take turns, in another order each round: a disturbance meets all of them. After a few
    rounds whoever is clearly behind drops out, so that the time goes to those that are close.
 3. **Decision** by the first quartile over the rounds, which a disturbance of half of them leaves as it is. Candidates
@@ -33,7 +33,7 @@ class Limits:
         seconds: for all candidates of one problem; a single call cannot be cut short.
         factor: a candidate predicted to take this many times the best prediction is not measured…
         trifle: …unless two calls of it are predicted to take no more seconds than this.
-        hopeless: a candidate whose first call takes this many times the best is not called again.
+        hopeless: a candidate whose first calls take this many times the best takes no part in the rounds.
         tie: candidates within this part of the fastest are equal.
         rounds: at most.
         shortest: seconds of one sample: faster candidates are called several times for it.
@@ -119,15 +119,25 @@ def _first_look(
     for name, make in candidates.items():
         try:
             call = make()
-            seconds = timer.time(call, 1)
-            if timer.now() < end and (seconds < best * limits.hopeless or seconds < limits.shortest):
-                seconds = min(seconds, timer.time(call, 1))
+            seconds = _look(call, best, timer, limits, end)
         except (RuntimeError, MemoryError) as error:  # no memory, or no kernel for this: the others may have one
             outcome.failed[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             continue
         outcome.seconds[name], calls[name] = seconds, call
         best = min(best, seconds)
     return {name: call for name, call in calls.items() if outcome.seconds[name] < best * limits.hopeless}
+
+
+def _look(call: Call, best: float, timer: Timer, limits: Limits, end: float) -> float:
+    """The least of up to four calls: one pays for set-up, any may be disturbed, and slow ones are not repeated."""
+    seconds = timer.time(call, 1)
+    for more in range(3):
+        expensive = seconds > limits.seconds / 20 and seconds > best * limits.hopeless
+        enough = more > 0 and seconds < best * limits.hopeless / 2
+        if expensive or enough or timer.now() + seconds > end:
+            break
+        seconds = min(seconds, timer.time(call, 1))
+    return seconds
 
 
 def _rounds(calls: dict[str, Call], timer: Timer, limits: Limits, end: float, outcome: Outcome) -> None:
@@ -142,7 +152,7 @@ def _rounds(calls: dict[str, Call], timer: Timer, limits: Limits, end: float, ou
                 break
             samples[name].append(timer.time(calls[name], max(1, round(limits.shortest / seconds))))
         else:
-            order = _still_close(order, samples, done + 1)
+            order = _still_close(order, samples, outcome.seconds) if done >= 3 else order
             order.append(order.pop(0))  # no candidate always follows the same one
             continue
         break
@@ -151,11 +161,11 @@ def _rounds(calls: dict[str, Call], timer: Timer, limits: Limits, end: float, ou
             outcome.seconds[name] = _quartile(values)
 
 
-def _still_close(order: list[str], samples: Mapping[str, list[float]], rounds: int) -> list[str]:
-    """Those that may still win: the more rounds, the closer they have to be, and always by two statistics."""
-    margin = 1.5 if rounds < 3 else 1.25 if rounds < 7 else 1.1
+def _still_close(order: list[str], samples: Mapping[str, list[float]], seen: Mapping[str, float]) -> list[str]:
+    """Those that may still win, by one of two statistics: the more rounds, the closer they have to be."""
+    margin = 1.25 if len(samples[order[0]]) < 8 else 1.1
     typical = {name: _quartile(samples[name]) for name in order}
-    least = {name: min(samples[name]) for name in order}
+    least = {name: min(seen[name], *samples[name]) for name in order}
     best, least_best = min(typical.values()), min(least.values())
     return [name for name in order if typical[name] < best * margin or least[name] < least_best * margin]
 

@@ -95,7 +95,7 @@ class Store:
         path = self._path(kind, key)
         try:
             text = _read(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             _warn(path, f"{path} cannot be read ({error}) and counts as missing")

@@ -1,0 +1,161 @@
+"""tzwc bench convolution, on a few convolutions that are small."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import tzwc.bench.convolution
+from tests.tuning.fakes import FakeTimer
+from tzwc.bench.convolution import ConvolutionBench, Request, distribution, regret, run
+from tzwc.bench.convolution_cases import FIXED, Case, draw_cases
+from tzwc.bench.convolution_compiled import compare, compare_fixed
+from tzwc.bench.convolution_memory import peak_bytes
+from tzwc.bench.convolution_regret import ANCHORS, Settings, time_in_turns
+from tzwc.cli import app
+from tzwc.convolution import Problem
+from tzwc.errors import InvalidArgumentError
+from tzwc.tuning.geometries import Bounds
+from tzwc.tuning.store import Store
+
+SMALL = Bounds(lengths=((16, 64), (8, 12)), channels=6, batch=2, kernel=4000.0)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tzwc.bench.convolution, "draw_cases", lambda seed, count: draw_cases(seed, count, SMALL))
+
+
+def test_cases_are_those_of_their_seed() -> None:
+    assert draw_cases(3, 20) == draw_cases(3, 30)[:20]
+    assert draw_cases(3, 20) != draw_cases(4, 20)
+    cases = draw_cases(3, 200)
+    assert {case.problem.axes for case in cases} == {1, 2}
+    assert {case.backward for case in cases} == {True, False}
+    assert [len(case.directions) for case in cases[:2]] == [1, 3]
+    assert any(case.problem.per_sample for case in cases)
+
+
+def record(measure: str, seconds: dict[str, float], skipped: dict[str, float] | None = None) -> dict[str, Any]:
+    best = min(seconds, key=lambda name: seconds[name])
+    row = {"seconds": seconds, "not timed": skipped or {}, "best": best, "measure": measure, "model": best}
+    return row | {"again": 1.1 * seconds[measure], "anchors": dict.fromkeys(ANCHORS, "native"), "direction": "forward"}
+
+
+def test_regret_is_summed_over_directions() -> None:
+    case = {"directions": [record("fft", {"fft": 2.0, "native": 1.0}), record("fft", {"fft": 1.0}, {"native": 9.0})]}
+    assert regret(case, "measure") == 1.5
+    assert regret(case, "model") == 1.0
+    assert regret(case, "native") == 5.0
+    assert regret(case, "again") == pytest.approx(1.1)
+    assert distribution([1.0] * 19 + [2.0]) == {"p50": 1.0, "p90": 1.0, "p95": 1.0, "max": 2.0, "mean": 1.05}
+
+
+def test_goals() -> None:
+    bench = ConvolutionBench(Request(), [{"case": 0, "directions": [record("fft", {"fft": 1.2, "native": 1.0})]}])
+    assert bench.goals() == {"p95 ≤ 1.10": False, "max ≤ 1.25": True}
+    bench.fixed.append({"name": "a", "goal": 8.0, "ratio": 7.0})
+    bench.compiled.append({"ratio": 0.96})
+    assert bench.goals() | {"a ≥ 8×": False, "never below 0.95×": True} == bench.goals()
+    assert bench.summary()["against torch.compile"] == {"least": 0.96, "cases": 2}
+
+
+def test_far_slower_candidates_are_called_once() -> None:
+    timer = FakeTimer()
+    counts = dict.fromkeys("abc", 0)
+
+    def counted(name: str, seconds: float) -> Any:
+        def call() -> float:
+            counts[name] += 1
+            return seconds
+
+        return call
+
+    calls = {"a": counted("a", 0.01), "b": counted("b", 0.25), "c": counted("c", 0.04)}
+    found = time_in_turns(calls, timer, Settings(rounds=9))
+    assert found == {"a": pytest.approx(0.01), "b": pytest.approx(0.25), "c": pytest.approx(0.04)}
+    assert counts == {"a": 11, "b": 1, "c": 4}
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "lines.jsonl"
+    request = Request(cases=3, rounds=2, fixed=False, memory=1, out=out)
+    measured: list[int] = []
+    original = tzwc.bench.convolution.measure_case
+
+    def measure(case: Case, *rest: Any) -> dict[str, Any]:
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(case.number)
+        return original(case, *rest)
+
+    monkeypatch.setattr(tzwc.bench.convolution, "measure_case", measure)
+    with pytest.raises(KeyboardInterrupt):
+        run(request)
+    with out.open("a") as file:
+        file.write('{"kind": "case", "num')
+    monkeypatch.setattr(tzwc.bench.convolution, "measure_case", original)
+    bench = run(request)
+    lines = [json.loads(line) for line in out.read_text().splitlines() if not line.endswith('"num')]
+    assert [(line["kind"], line["number"]) for line in lines] == [("case", 0), ("case", 1), ("case", 2), ("memory", 1)]
+    assert [line["found"] for line in lines[:3]] == bench.cases
+    again = run(request)
+    assert again.cases == bench.cases
+    assert len(out.read_text().splitlines()) == 5
+    run(Request(cases=1, seed=2, rounds=2, fixed=False, memory=0, out=out))
+    assert len(out.read_text().splitlines()) == 6  # another seed is another measurement
+    assert bench.memory[0]["peak bytes"]["native"] > 0
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_the_command(text: bool) -> None:
+    arguments = ["bench", "convolution", "--cases", "2", "--rounds", "2", "--no-fixed", "--memory", "1"]
+    arguments += ["--compile-sample", "1", "--backend", "eager"]
+    result = CliRunner().invoke(app, arguments if text else [*arguments, "--json"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    if text:
+        assert "tune='measure'" in result.stdout
+        assert "p95 ≤ 1.10" in result.stdout
+    else:
+        found = json.loads(result.stdout)
+        assert len(found["cases"]) == 2
+        assert found["summary"]["measure"]["p50"] >= 1.0
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_against_compiled_on_one_backend(monkeypatch: pytest.MonkeyPatch, backward: bool, per_sample: bool) -> None:
+    from tzwc.tuning.choice import Choice
+
+    monkeypatch.setattr("tzwc.bench.convolution_compiled.choose", lambda *_, **__: Choice("fft"))
+    problem = Problem(2, 3, 3, 3, (20,), (4,), ((1, 2),), per_sample=per_sample, static_kernel=not per_sample)
+    found = compare(problem, backward, Store(), 2, "eager")
+    assert found["ratio"] > 0
+    assert found["algorithms"] == ["fft"] * (3 if backward else 1)
+    monkeypatch.setattr("tzwc.bench.convolution_compiled.choose", lambda *_, **__: Choice("native"))
+    assert compare(problem, backward, Store(), 2, "eager")["same program"]
+    assert compare_fixed(3, Store(), 2, "eager")["name"] == FIXED[3].name
+
+
+def test_memory_is_that_of_results_and_gradients() -> None:
+    problem = Problem(1, 2, 2, 2, (1000,), (3,), ((1, 1),))
+    peak = peak_bytes(problem, ("native", "native", "native"))
+    assert 3 * 2 * 1000 * 4 <= peak < 20 * 2 * 1000 * 4  # the result and two gradients of its size, and some copies
+
+
+def test_wrong_requests() -> None:
+    for wrong in ({"cases": 0}, {"rounds": 1}, {"compile_sample": -1}, {"memory": -1}):
+        with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
+            Request(**wrong)
+
+
+def test_anchors_name_a_candidate() -> None:
+    for case in itertools.islice(draw_cases(1, 30), 30):
+        for rule in ANCHORS.values():
+            assert rule(case.problem, ("native", "fft")) in ("native", "fft")
+            assert rule(case.problem, ("native",)) == "native"
