@@ -4,16 +4,20 @@
 2. ``cse``: equal expressions once
 3. ``recognise_fft_convolution``: convolutions that a program writes with transforms of its own
 4. ``fuse_hyperzzw``: the operator of the library, recognised in any graph
-5. ``select_convolution``: the fastest algorithm, for each convolution and each of its gradients
-6. ``hoist_static``: last, so that the spectrum of a static kernel is static too
+5. ``compose_linear``: one 1×1 convolution for two in a row, repeated channels folded into its weight
+6. ``pointwise_as_product``: 1×1 convolutions as matrix products
+7. ``select_convolution``: the fastest algorithm, for each convolution and each of its gradients
+8. ``hoist_static``: last, so that the spectrum of a static kernel is static too
 """
 
 from __future__ import annotations
 
+from tzwc.passes.compose_linear import COMPOSE_LINEAR
 from tzwc.passes.cse import CSE
 from tzwc.passes.fuse_hyperzzw import FUSE_HYPERZZW
 from tzwc.passes.hoist_static import HOIST_STATIC
 from tzwc.passes.normalize import NORMALIZE
+from tzwc.passes.pointwise_as_product import POINTWISE_AS_PRODUCT
 from tzwc.passes.recognise_fft_convolution import RECOGNISE_FFT_CONVOLUTION
 from tzwc.passes.select_convolution import SELECT_CONVOLUTION
 from tzwc.pipeline import Pass
@@ -25,6 +29,8 @@ DEFAULT_PASSES: tuple[Pass, ...] = (
     CSE,
     RECOGNISE_FFT_CONVOLUTION,
     FUSE_HYPERZZW,
+    COMPOSE_LINEAR,
+    POINTWISE_AS_PRODUCT,
     SELECT_CONVOLUTION,
     HOIST_STATIC,
 )
