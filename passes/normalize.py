@@ -3,6 +3,7 @@
 - no-ops disappear: dropout outside of training, ``expand`` and ``to`` that change nothing, multiplication by exactly 1;
 - in-place operators on fresh temporaries become functional (:mod:`tzwc.passes.in_place`);
 - changes of shape become ``reshape`` and ``permute`` (:mod:`tzwc.passes.reshapes`);
+- elementwise products become ``mul`` (:mod:`tzwc.passes.elementwise_products`);
 - matrix products become ``matmul`` (:mod:`tzwc.passes.products`).
 
 Kept on purpose: ``detach`` (it stops gradients), ``clone`` (its result is the caller's own), and the addition of 0,
@@ -15,6 +16,7 @@ import torch
 from torch import fx
 
 from tzwc.graph import tensor_value
+from tzwc.passes.elementwise_products import ELEMENTWISE_RULES
 from tzwc.passes.in_place import remove_in_place
 from tzwc.passes.products import PRODUCT_RULES
 from tzwc.passes.reshapes import LAYOUT_RULES
@@ -98,6 +100,7 @@ def _rules(facts: AliasFacts) -> list[Rule]:
             fresh_copy_is_unseen,
         ),
         *LAYOUT_RULES,
+        *ELEMENTWISE_RULES,
         *PRODUCT_RULES,
     ]
 

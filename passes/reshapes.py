@@ -16,7 +16,7 @@ from tzwc.passes.shapes import Size, same_shape, shape_argument, shape_of
 from tzwc.patterns import any_, call_arguments, op
 from tzwc.rules import Match, Rule
 
-__all__ = ["LAYOUT_RULES", "RESHAPE_RULES", "is_matrix_transpose", "permute", "reshape"]
+__all__ = ["LAYOUT_RULES", "RESHAPE_RULES", "is_matrix_transpose", "permutation", "permute", "reshape"]
 
 aten = torch.ops.aten
 MADE_BY = "normalize/layout"

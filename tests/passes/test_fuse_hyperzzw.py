@@ -28,6 +28,11 @@ def _seed():
     torch.manual_seed(0)
 
 
+class _MatrixProduct(nn.Module):
+    def forward(self, weight, value):
+        return weight @ value
+
+
 DOT = {
     "operator @": lambda k, z, v: (z * k) @ v,
     "models.operators": lambda k, z, v: operators.dot_product(z, k, v),
@@ -50,6 +55,16 @@ DOT = {
     "rectangular value": lambda k, z, v: (z * k) @ v[..., :4],
     "kernel for each sample": lambda k, z, v: (z * (k * v.mean((1, 2, 3), keepdim=True))) @ v,
     "in-place product": lambda k, z, v: (z + 0.5).mul_(k) @ v,
+    "einsum of three": lambda k, z, v: torch.einsum("bcik,cik,bckj->bcij", z, k[0], v),
+    "einsum of three, kernel last": lambda k, z, v: torch.einsum("bckj,bcik,cik->bcij", v, z, k[0]),
+    "einops.einsum of three": lambda k, z, v: einops_einsum(z, k[0], v, "b c i n, c i n, b c n j -> b c i j"),
+    "product by einsum": lambda k, z, v: torch.einsum("bcik,cik->bcik", z, k[0]) @ v,
+    "product by einsum, other order": lambda k, z, v: torch.einsum("kic,bcik->bcik", k[0].permute(2, 1, 0), z) @ v,
+    "transposed factors": lambda k, z, v: (v.mT @ (z.mT * k.mT)).mT,
+    "values joined": lambda k, z, v: ((z * k) @ torch.cat([v, v * 2.0], -1)).chunk(2, -1)[0],
+    "cloned, then in place": lambda k, z, v: z.clone().mul_(k) @ v,
+    "repeated kernel": lambda k, z, v: (z * k.repeat(z.shape[0], 1, 1, 1)) @ v,
+    "module": lambda k, z, v: _MatrixProduct()(z * k, v),
 }
 
 
@@ -153,6 +168,9 @@ GATE = {
     "models.operators": lambda k, z: operators.gate(k, z),
     "in place": lambda k, z: (z * k).mul_(z),
     "expanded": lambda k, z: k.expand_as(z) * z * z,
+    "einsum of three": lambda k, z: torch.einsum("bcn,cn,bcn->bcn", z, k[0], z),
+    "einsum of two": lambda k, z: torch.einsum("bcn,cn->bcn", z, k[0]) * z,
+    "transposed": lambda k, z: (z.mT * k.mT).mT * z,
 }
 
 
@@ -190,6 +208,9 @@ def _declined_cases():
     def vector(k, z, v):
         return torch.einsum("bcik,bck->bci", z * k, v[..., 0])
 
+    def chain(k, z, v):
+        return torch.einsum("bcik,bckj,bcjl->bcil", z, k.expand_as(z), v)
+
     return {
         "scalar after product": (scalar, "dot", "constant 2.0"),
         "scaled sum": (scale_between, "dot", "constant 0.5"),
@@ -198,6 +219,7 @@ def _declined_cases():
         "broadcast values of lower rank": (broadcast_rank, "dot", "leading sizes must be equal"),
         "product written to": (written, "dot", "writes to"),
         "matrix times vector": (vector, "einsum", "not a batched matrix product"),
+        "chain of matrix products": (chain, "einsum", "not two operands"),
     }
 
 
@@ -218,6 +240,7 @@ def test_near_misses_of_the_dot_product(case):
         lambda k, z, v: ((z * k) * v).sum(-1),
         lambda k, z, v: torch.relu(z * k) @ v,
         lambda k, z, v: (z * k).softmax(-1) @ v,
+        lambda k, z, v: torch.stack([torch.mm((z * k)[0, c], v[0, c]) for c in range(C)]),
     ],
 )
 def test_other_operators_are_left_without_a_word(function):
