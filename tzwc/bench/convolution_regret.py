@@ -12,7 +12,7 @@ from typing import Any
 from tzwc.bench.convolution_cases import Case
 from tzwc.convolution import Problem, legal_algorithms
 from tzwc.tuning.choice import Choice, choose
-from tzwc.tuning.measurement import undisturbed
+from tzwc.tuning.measurement import MOST_CALLS, undisturbed
 from tzwc.tuning.store import Store
 from tzwc.tuning.timers import Call, Timer, timer_for
 from tzwc.tuning.workload import as_measured, call_maker, operands, problem_to_dict
@@ -104,7 +104,7 @@ def time_in_turns(calls: Mapping[str, Call], timer: Timer, settings: Settings) -
         hopeless = first > settings.long and first > settings.far * best
         warm = first if hopeless else timer.time(call, 1)
         best = min(best, warm)
-        counts[name] = 0 if hopeless else max(1, round(settings.shortest / warm))
+        counts[name] = 0 if hopeless else min(MOST_CALLS, max(1, round(settings.shortest / warm)))
         samples[name] = [first] if hopeless else []
     order = [name for name in calls if counts[name]]
     end = timer.now() + settings.seconds

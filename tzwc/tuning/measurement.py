@@ -25,6 +25,10 @@ from tzwc.tuning.timers import Call, Timer
 __all__ = ["Limits", "Outcome", "closest", "measure", "undisturbed"]
 
 
+MOST_CALLS = 200
+"""In one sample, whatever a clock said of the calls before."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """How much a choice may cost.
@@ -150,7 +154,7 @@ def _rounds(calls: dict[str, Call], timer: Timer, limits: Limits, end: float, ou
             seconds = min(samples[name], default=outcome.seconds[name])
             if timer.now() + seconds > end:
                 break
-            samples[name].append(timer.time(calls[name], max(1, round(limits.shortest / seconds))))
+            samples[name].append(timer.time(calls[name], min(MOST_CALLS, max(1, round(limits.shortest / seconds)))))
         else:
             order = _still_close(order, samples, outcome.seconds) if done >= 3 else order
             order.append(order.pop(0))  # no candidate always follows the same one
