@@ -134,7 +134,12 @@ def test_micro_batches_add_up() -> None:
         run.fit()
         runs.append(run)
     for run in runs[1:]:
-        torch.testing.assert_close(torch.tensor(run.losses), torch.tensor(runs[0].losses), rtol=1e-9, atol=0)
+        torch.testing.assert_close(
+            torch.tensor(run.losses, dtype=torch.float64),
+            torch.tensor(runs[0].losses, dtype=torch.float64),
+            rtol=1e-9,
+            atol=0,
+        )
         for a, b in zip(run.model.parameters(), runs[0].model.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
@@ -144,7 +149,12 @@ def test_accumulate_runs_the_slow_networks_once() -> None:
     eager, fast = trainer(recipe), trainer(recipe, backend="eager")
     eager.fit(steps=3)
     fast.fit(steps=3)
-    torch.testing.assert_close(torch.tensor(fast.losses), torch.tensor(eager.losses), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        torch.tensor(fast.losses, dtype=torch.float64),
+        torch.tensor(eager.losses, dtype=torch.float64),
+        rtol=1e-9,
+        atol=1e-12,
+    )
 
 
 def test_bfloat16_keeps_float32_parameters() -> None:

@@ -1,0 +1,104 @@
+"""``tzwc train``, ``evaluate`` and ``predict``, on a folder of small files and on the digits."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from tests.training.toy import SPEC
+from tzwc.cli import app
+from tzwc.models import terminator_spec
+from tzwc.training import TASKS, Recipe, presets
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
+    """Run a command in an empty folder; the task ``digits`` has a small model and a short recipe."""
+    monkeypatch.chdir(tmp_path)
+    small = dataclasses.replace(SPEC, sizes=(8, 8), classes=10)
+    recipe = Recipe(epochs=2, batch=512, lr=1e-2, warm_up=0)
+    small_tasks = {**TASKS, "digits": presets.Task("digits", "digits", small, recipe)}
+    monkeypatch.setattr(presets, "TASKS", small_tasks)
+    return lambda *arguments: CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+
+
+def test_train_stop_resume_evaluate_predict(invoke: Invoke, tmp_path: Path) -> None:
+    common = ("train", "digits", "--with", "tzwc", "--backend", "eager", "--out", "run", "--set", "ema=0.9")
+    result = invoke(*common, "--steps", "3")
+    assert result.exit_code == 0, result.output
+    assert "step 3 of 4" in result.stdout
+    result = invoke(*common)
+    assert result.exit_code == 2
+    assert "it holds a checkpoint; give --resume" in result.output
+    result = invoke(*common, "--resume", "--lr", "0.5")
+    assert result.exit_code == 1
+    assert "lr = 0.5: the checkpoint was made with 0.01" in result.output
+    result = invoke(*common, "--resume", "--json")
+    assert result.exit_code == 0, result.output
+    history = json.loads(result.stdout)["history"]
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert (tmp_path / "run" / "log.csv").read_text().splitlines()[0].startswith("epoch,step,lr,loss")
+
+    result = invoke("evaluate", "run", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["samples"] == 384
+    result = invoke("evaluate", "run", "--resolution", "16x16", "--kernels", "interpolate")
+    assert "digits:" in result.stdout
+
+    image = torch.rand(8, 8).numpy()
+    numpy.save("one.npy", image)
+    numpy.save("two.npy", image[None])
+    numpy.save("wrong.npy", image[:4])
+    found = json.loads(invoke("predict", "run", "one.npy", "two.npy", "--json").stdout)
+    assert [entry["file"] for entry in found] == ["one.npy", "two.npy"]
+    assert found[0]["label"] == found[1]["label"]
+    assert found[0]["probability"] == found[1]["probability"]  # whatever else is asked for
+    result = invoke("predict", "run", "wrong.npy")
+    assert result.exit_code == 1
+    assert "found shape (4, 8), expected (1, 8, 8)" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("train", "digit"), 2, "preset = 'digit': expected one of digits,"),
+        (("train", "cifar10"), 1, "--data DIR"),
+        (("train", "digits", "--set", "ema"), 2, "--set 'ema': expected FIELD=VALUE"),
+        (("train", "digits", "--set", "emma=1"), 2, "did you mean 'ema'"),
+        (("train", "digits", "--set", "optimizer=adamm"), 2, "optimizer = 'adamm': expected one of"),
+        (("train", "digits", "--with", "magic"), 2, "--with 'magic': choose one of tzwc, compile, eager"),
+        (("train", "digits", "--precision", "int8"), 2, "precision = 'int8': expected one of float32"),
+        (("train", "digits", "--resume"), 1, "last.safetensors: no such checkpoint"),
+        (("evaluate", "nothing"), 1, "nothing: no such checkpoint"),
+    ],
+)
+def test_what_cannot_be_done_is_said(invoke: Invoke, arguments: tuple[str, ...], code: int, message: str) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == code, result.output
+    assert message in " ".join(result.output.split())
+
+
+def test_a_file_that_is_no_checkpoint(invoke: Invoke) -> None:
+    Path("short.safetensors").write_bytes(b"no")
+    result = invoke("evaluate", "short.safetensors")
+    assert "short.safetensors: not a whole safetensors file" in result.output
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.ones(1)}, "other.safetensors")
+    assert "holds no 'tzwc-training-1' metadata" in invoke("evaluate", "other.safetensors").output
+
+
+def test_every_task_is_consistent() -> None:
+    for name, entry in TASKS.items():
+        assert entry.name == name
+        assert Recipe.from_dict(json.loads(json.dumps(entry.recipe.to_dict()))).to_dict() == entry.recipe.to_dict()
+    assert TASKS["digits"].spec == terminator_spec("digits")
