@@ -7,13 +7,13 @@ from typing import get_args
 
 from torch import fx
 
-from tzwc.convolution import Problem, algorithms, legal_algorithms
+from tzwc.convolution import Problem, algorithms, find_algorithm, legal_algorithms
 from tzwc.convolution.problem import Direction
 from tzwc.errors import InvalidArgumentError
 from tzwc.pipeline import PassContext
 from tzwc.tuning import Choice, choose
 
-__all__ = ["Algorithms", "choose_algorithm", "decide", "describe"]
+__all__ = ["Algorithms", "choose_algorithm", "decide", "describe", "padded_first"]
 
 AUTO = "auto"
 
@@ -39,6 +39,11 @@ def describe(problem: Problem) -> str:
     """The sizes that a choice depends on most."""
     taps, lengths = "×".join(map(str, problem.kernel)), "×".join(map(str, problem.lengths))
     return f"{taps} taps on {lengths}"
+
+
+def padded_first(problem: Problem) -> str:
+    """The name for a native convolution of an input that is padded in advance; ``native`` pads so where it has to."""
+    return "native" if find_algorithm("prepadded").objection(problem) else "prepadded"
 
 
 def choose_algorithm(problem: Problem, context: PassContext) -> Choice:

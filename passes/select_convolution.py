@@ -22,7 +22,7 @@ from tzwc.convolution import Problem
 from tzwc.errors import InvalidArgumentError
 from tzwc.graph import hint, insert_call, replace_node, tensor_value
 from tzwc.ops import convolution, hyperzzw_convolution, prepare_kernel, prepared_convolution
-from tzwc.passes.convolution_choice import Algorithms, decide
+from tzwc.passes.convolution_choice import Algorithms, decide, padded_first
 from tzwc.passes.convolutions import Convolution, absorb, read_convolution
 from tzwc.passes.shapes import Size, is_static, shape_of, static_nodes
 from tzwc.pipeline import Pass, PassContext
@@ -81,7 +81,7 @@ class _Rewriter:
             self.context.remark("declined", "choose", f"native, since {problem}", (call.node,))
             return
         written = absorbed.x is not call.x  # the graph pads in advance
-        unchanged = "prepadded" if written and absorbed.padding_mode == "zeros" else "native"
+        unchanged = padded_first(problem) if written else "native"
         gradients = self.grad and not problem.static_kernel
         chosen = decide(problem, call.node, self.context, unchanged=unchanged, gradients=gradients)
         if set(chosen.keywords().values()) <= {unchanged, "native"} and chosen.forward == unchanged:
@@ -170,7 +170,7 @@ class _Rewriter:
             dtype=value.dtype,
             device=value.device.type,
         )
-        unchanged = "prepadded" if any(any(pair) for pair in problem.padding) else "native"
+        unchanged = padded_first(problem)
         chosen = decide(problem, node, self.context, unchanged=unchanged, gradients=self.grad)
         if set(chosen.keywords().values()) <= {unchanged, "native"} and chosen.forward == unchanged:
             return

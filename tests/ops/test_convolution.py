@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from tzwc.errors import InvalidArgumentError
 from tzwc.ops import (
-    direct_convolution,
     fft_convolution,
     fft_size,
     good_size,
@@ -81,18 +80,6 @@ def test_fft_agrees_with_torch(problem):
     theirs = torch.autograd.grad(expected, (x, weight, bias), seed)
     for a, b, left, right in zip(ours, theirs, (seed, seed, seed), (weight, x, bias), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-13, atol=bound(left, right, size))
-
-
-@settings(max_examples=30, deadline=None)
-@given(problems(), st.booleans())
-def test_direct_agrees_with_torch(problem, channels_last):
-    lengths, kernel, padding, stride, groups, *rest = problem
-    x, weight, bias = tensors(lengths, kernel, groups, *rest)
-    found = direct_convolution(
-        x, weight, bias, padding=padding, stride=stride, groups=groups, channels_last=channels_last
-    )
-    expected = reference(x, weight, bias, padding, stride, groups)
-    torch.testing.assert_close(found, expected, rtol=0, atol=bound(x, weight, lengths))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

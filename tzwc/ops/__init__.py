@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tzwc.ops.convolution import (
-    direct_convolution,
     fft_convolution,
     fft_size,
     good_size,
@@ -15,7 +14,6 @@ from tzwc.ops.hyperzzw import hyperzzw_convolution, hyperzzw_dot, hyperzzw_gate
 
 __all__ = [
     "convolution",
-    "direct_convolution",
     "fft_convolution",
     "fft_size",
     "good_size",

@@ -1,4 +1,4 @@
-"""Convolution by FFT, and direct convolution in the layouts that are fast, as plain differentiable functions.
+"""Convolution by one FFT with broadcast spectra, and what says how to pad, as plain differentiable functions.
 
 Everywhere, as in ``torch.nn.functional``, "convolution" means correlation with zero padding. With kernel taps ``w``,
 input ``x`` of length ``S``, padding ``(l, r)``::
@@ -31,7 +31,6 @@ from tzwc.ops.transforms import irfftn, rfftn
 
 __all__ = [
     "Padding",
-    "direct_convolution",
     "fft_convolution",
     "fft_size",
     "good_size",
@@ -203,43 +202,3 @@ def _keep(full: Tensor, axis: int, length: int, taps: int, pad: tuple[int, int],
     if step > 1:
         kept = kept.movedim(axis, -1)[..., ::step].movedim(-1, axis)
     return kept
-
-
-def direct_convolution(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    padding: Padding,
-    stride: Sequence[int] | None = None,
-    groups: int = 1,
-    channels_last: bool = False,
-) -> Tensor:
-    """Direct convolution that pads first.
-
-    oneDNN's depthwise kernels for CPU leave their fast path above 13 taps when they pad by themselves (a factor of 10
-    to 50, torch 2.13), and never when the input is already padded.
-
-    Args:
-        x: `(B, C, *S)`.
-        weight: `(O, C / groups, *K)`.
-        bias: `(O,)` or ``None``.
-        padding: zeros before and after each axis.
-        stride: step along each axis.
-        groups: as in ``F.conv1d``.
-        channels_last: run in the channels-last layout; a 1-D convolution as a 2-D one of height 1.
-
-    Returns:
-        `(B, O, *out)`, the numbers of ``F.conv{1,2,3}d`` up to the order of summation.
-    """
-    axes = weight.dim() - 2
-    steps = tuple(stride or (1,) * axes)
-    flat = [zeros for pair in reversed(padding) for zeros in pair]
-    padded = F.pad(x, flat) if any(flat) else x
-    if channels_last and axes == 1:
-        image = padded.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-        return F.conv2d(image, weight.unsqueeze(2), bias, (1, *steps), groups=groups).squeeze(2)
-    if channels_last and axes == 2:
-        padded = padded.contiguous(memory_format=torch.channels_last)
-    convolution = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
-    return convolution(padded, weight, bias, steps, groups=groups)

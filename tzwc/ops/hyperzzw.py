@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tzwc.errors import InvalidArgumentError
-from tzwc.ops.convolution import Padding, direct_convolution
+from tzwc.ops.convolve import Padding, convolution
 
 __all__ = ["hyperzzw_convolution", "hyperzzw_dot", "hyperzzw_gate"]
 
@@ -46,7 +46,6 @@ def hyperzzw_convolution(
     padding: Padding,
     reverse: bool = False,
     product: Tensor | None = None,
-    channels_last: bool = False,
 ) -> tuple[Tensor, ...]:
     """Convolution form: every sample and channel of ``V_i`` is convolved with its own kernel ``W = z ⊙ kernel``.
 
@@ -60,7 +59,6 @@ def hyperzzw_convolution(
         padding: zeros before and after each spatial axis.
         reverse: reverse the taps.
         product: ``z ⊙ kernel`` where the program has computed it already for another use; it is taken as it is.
-        channels_last: layout of the direct convolution; see :func:`tzwc.ops.direct_convolution`.
 
     Returns:
         One `(B, C, *out)` for each value, ``out = S + l + r - K + 1``.
@@ -69,20 +67,16 @@ def hyperzzw_convolution(
         InvalidArgumentError: no value, or a value whose batch and channels are not those of the product.
     """
     weights = z * kernel if product is None else product
-    lead, taps = weights.shape[:2], weights.shape[2:]
+    lead = weights.shape[:2]
     if not values or any(v.shape[:2] != lead or v.dim() != weights.dim() for v in values):
         shapes = [tuple(v.shape) for v in values]
         raise InvalidArgumentError(f"values={shapes} must be at least one, with the leading sizes {tuple(lead)}")
-    if reverse:
-        weights = weights.flip(tuple(range(2, weights.dim())))
-    groups = lead[0] * lead[1]
-    filters = weights.reshape(groups, 1, *taps)
-    results = []
-    for value in values:
-        rows = value.reshape(1, groups, *value.shape[2:])
-        result = direct_convolution(rows, filters, padding=padding, groups=groups, channels_last=channels_last)
-        results.append(result.reshape(*lead, *result.shape[2:]))
-    return tuple(results)
+    # oneDNN's depthwise kernels leave their fast path above 13 taps when they pad by themselves.
+    algorithm = "prepadded" if all(a == b for a, b in padding) and any(a for a, _ in padding) else "native"
+    return tuple(
+        convolution(value, weights, padding=padding, flip=reverse, per_sample=True, algorithm=algorithm)
+        for value in values
+    )
 
 
 def hyperzzw_gate(kernel: Tensor, z: Tensor) -> Tensor:
