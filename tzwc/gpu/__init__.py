@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tzwc.gpu.api import Lowered, lower
+from tzwc.gpu.api import Lowered, interpret, lower
 from tzwc.gpu.lowered import Kernel, Launch, Module, Origin, Program
 from tzwc.gpu.processes import LoweringError, Process
 from tzwc.gpu.target import TARGETS, Target
@@ -18,5 +18,6 @@ __all__ = [
     "Process",
     "Program",
     "Target",
+    "interpret",
     "lower",
 ]

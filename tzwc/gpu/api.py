@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from tzwc.gpu.processes import Process, require_triton
 from tzwc.gpu.target import Target
 from tzwc.pipeline import Pass
 
-__all__ = ["Lowered", "lower"]
+__all__ = ["Lowered", "interpret", "lower"]
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,7 @@ class Lowered(Program):
             InvalidArgumentError: the inputs differ in number, shape, strides or dtype from those lowered for.
             LoweringError: the generated code failed.
         """
-        with tempfile.TemporaryDirectory(prefix="tzwc-run-") as name, _process("run", process) as worker:
-            folder = Path(name)
-            self._captured.write_job(folder, self.target, **self._job)
-            self._captured.write_tensors(folder, inputs, cotangents, seed)
-            worker.ask(folder)
-            return self._captured.results(folder)
+        return _interpreted(self._captured, self.target, self._job, inputs, cotangents, seed, process)
 
 
 def lower(
@@ -93,6 +88,44 @@ def lower(
         InvalidArgumentError: an argument cannot be used.
         LoweringError: Triton is missing, the module cannot be captured as one graph, or lowering failed.
     """
+    chosen, captured, job = _prepared(model, inputs, target, train, passes, plain, options)
+    with tempfile.TemporaryDirectory(prefix="tzwc-lower-") as name, _process("lower", process) as worker:
+        folder = Path(name)
+        captured.write_job(folder, chosen, **job, binaries=binaries)
+        answer = worker.ask(folder)
+        made = Program.from_answer(captured.model, chosen, answer, folder)
+    return Lowered(**vars(made), _captured=captured, _job=job)
+
+
+def interpret(
+    model: nn.Module,
+    *inputs: Any,
+    target: str = "cuda:90",
+    train: bool | None = None,
+    passes: Sequence[Pass | str] | None = None,
+    plain: bool = False,
+    cotangents: Sequence[Tensor] = (),
+    seed: int = 0,
+    process: Process | None = None,
+    **options: Any,
+) -> tuple[Any, dict[str, Tensor]]:
+    """Lower a model for a GPU and run the result here: :func:`lower` without binaries, then :meth:`Lowered.run`.
+
+    Arguments, result and errors are those of the two.
+    """
+    chosen, captured, job = _prepared(model, inputs, target, train, passes, plain, options)
+    return _interpreted(captured, chosen, job, inputs, cotangents, seed, process)
+
+
+def _prepared(
+    model: nn.Module,
+    inputs: Sequence[Any],
+    target: str,
+    train: bool | None,
+    passes: Sequence[Pass | str] | None,
+    plain: bool,
+    options: Mapping[str, Any],
+) -> tuple[Target, CapturedModel, dict[str, Any]]:
     if not isinstance(model, nn.Module):
         raise InvalidArgumentError(f"model={model!r} is a {type(model).__name__}; give a torch.nn.Module")
     chosen = Target.parse(target)
@@ -105,12 +138,24 @@ def lower(
         train = torch.is_grad_enabled() and any(t.requires_grad for t in (*leaves, *model.parameters()))
     captured = CapturedModel.of(model, inputs, train=train)
     job: dict[str, Any] = {"passes": names, "options": settings, "plain": plain}
-    with tempfile.TemporaryDirectory(prefix="tzwc-lower-") as name, _process("lower", process) as worker:
+    return chosen, captured, job
+
+
+def _interpreted(
+    captured: CapturedModel,
+    target: Target,
+    job: Mapping[str, Any],
+    inputs: Sequence[Any],
+    cotangents: Sequence[Tensor],
+    seed: int,
+    process: Process | None,
+) -> tuple[Any, dict[str, Tensor]]:
+    with tempfile.TemporaryDirectory(prefix="tzwc-run-") as name, _process("run", process) as worker:
         folder = Path(name)
-        captured.write_job(folder, chosen, **job, binaries=binaries)
-        answer = worker.ask(folder)
-        made = Program.from_answer(captured.model, chosen, answer, folder)
-    return Lowered(**vars(made), _captured=captured, _job=job)
+        captured.write_job(folder, target, **job)
+        captured.write_tensors(folder, inputs, cotangents, seed)
+        worker.ask(folder)
+        return captured.results(folder)
 
 
 def _process(action: Any, process: Process | None) -> Any:

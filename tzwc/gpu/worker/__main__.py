@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,14 +26,17 @@ from tzwc.gpu.worker.stand_ins import install
 def _lower(job: dict[str, Any], target: Target, folder: Path) -> dict[str, Any]:
     """Generate code, and compile its kernels if that is wanted."""
     mode = new_mode()
-    parts, remarks = rebuild(job, mode)
+    parts, remarks = rebuild(job, mode, target)
     gradients = frozenset(job["gradients"])
     _, modules = compiled(parts.residual, gradients, job["plain"], mode, lambda *_: _never)
-    sources = {name: source for module in modules for name, source in kernel_sources(module["code"]).items()}
-    operations = {name: kernel_operations(source) for name, source in sources.items()}
-    for launch in (launch for module in modules for launch in module["launches"]):
-        if launch["kind"] == "triton":
-            launch["flops"] = launch["elements"] * operations[launch["kernel"]]
+    sources: dict[str, str] = {}
+    for module in modules:
+        named = _named_apart(module, sources)
+        operations = {name: kernel_operations(source) for name, source in named.items()}
+        sources |= named
+        for launch in module["launches"]:
+            if launch["elements"]:
+                launch["flops"] = launch["elements"] * operations[launch["kernel"]]
     kernels = []
     for name, source in sources.items():
         binary = compile_kernel(name, source, target, folder) if job["binaries"] else {}
@@ -41,14 +45,26 @@ def _lower(job: dict[str, Any], target: Target, folder: Path) -> dict[str, Any]:
     return {"modules": modules, "kernels": kernels, "kept": kept, "remarks": [remark.to_dict() for remark in remarks]}
 
 
+def _named_apart(module: dict[str, Any], known: Mapping[str, str]) -> dict[str, str]:
+    """The kernels of a module, those named like another one of an earlier module with the module's name in front."""
+    found = {}
+    for name, source in kernel_sources(module["code"]).items():
+        taken = known.get(name, source) != source
+        found[f"{module['name']}_{name}" if taken else name] = source
+        for launch in module["launches"]:
+            if taken and launch["kernel"] == name:
+                launch["kernel"] = f"{module['name']}_{name}"
+    return found
+
+
 def _never(_: list[Any]) -> Any:
     raise AssertionError("generated code is not run in the process that compiles it")
 
 
-def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _run(job: dict[str, Any], target: Target, folder: Path) -> dict[str, Any]:
     """Generate code and run it on the tensors of ``tensors.pt``; the answer is in ``results.pt``."""
     mode = new_mode()
-    parts, _ = rebuild(job, mode)
+    parts, _ = rebuild(job, mode, target)
     given = torch.load(folder / "tensors.pt", weights_only=True)
     values: dict[str, Tensor] = given["values"]
     gradients = sorted(job["gradients"])
@@ -81,7 +97,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     target = Target.parse(job["target"])
     install(target)
-    return _lower(job, target, folder) if request["action"] == "lower" else _run(job, folder)
+    return _lower(job, target, folder) if request["action"] == "lower" else _run(job, target, folder)
 
 
 def _serve(requests: IO[str], answers: IO[str]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 import torch
 from torch import fx
 
-__all__ = ["extern_bytes", "extern_flops", "kernel_operations", "transform_passes"]
+__all__ = ["dot_bytes", "dot_flops", "extern_bytes", "extern_flops", "kernel_operations", "transform_passes"]
 
 _ARITHMETIC = ("libdevice", "tl_math", "triton_helpers")
 
@@ -34,13 +35,30 @@ def _is_arithmetic(node: ast.AST) -> bool:
     value = node.value
     if isinstance(value, ast.BinOp):
         return isinstance(value.op, (ast.Add, ast.Sub, ast.Mult, ast.Div))
-    while isinstance(value, ast.Subscript):
-        value = value.value
+    while isinstance(value, ast.Subscript) or _is_conversion(value):
+        value = value.value if isinstance(value, ast.Subscript) else value.func.value
     if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Attribute):
         return False
     owner = value.func.value
     reduces = value.func.attr in ("sum", "prod", "reduce", "associative_scan")
     return isinstance(owner, ast.Name) and (owner.id in _ARITHMETIC or (owner.id == "tl" and reduces))
+
+
+def _is_conversion(value: ast.AST) -> TypeGuard[Any]:
+    return isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "to"
+
+
+def dot_flops(call: fx.Node) -> int:
+    """Operations of a ``fused_dot``: of its products."""
+    left, results = call.args[0], call.meta["val"]
+    assert isinstance(left, fx.Node)
+    return sum(2 * result.numel() * int(left.meta["val"].shape[-1]) for result in results)
+
+
+def dot_bytes(call: fx.Node) -> int:
+    """Bytes of the operands and results of a ``fused_dot``, each touched once."""
+    operands = [node.meta["val"] for node in call.all_input_nodes]
+    return sum(value.numel() * value.element_size() for value in (*operands, *call.meta["val"]))
 
 
 def extern_flops(origin: fx.Node | None, values: Sequence[torch.Tensor]) -> int:

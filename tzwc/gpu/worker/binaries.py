@@ -11,6 +11,7 @@ from tzwc.gpu.target import Target
 
 __all__ = ["compile_kernel"]
 
+_FUNCTION = re.compile(r"^@triton\.jit\ndef (\w+)\(", re.M)
 _USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
 
 
@@ -20,7 +21,7 @@ def compile_kernel(name: str, source: str, target: Target, folder: Path) -> dict
     Where Inductor gives several configurations to choose among by measurement, this takes the first.
 
     Args:
-        name: of the kernel in ``source``.
+        name: of the kernel; its function may have another one when one kernel of our own is used in several ways.
         source: a Python module that Inductor wrote.
         target: the GPU.
         folder: for ``NAME.ptx`` and ``NAME.cubin``, or ``NAME.amdgcn`` and ``NAME.hsaco``.
@@ -30,7 +31,7 @@ def compile_kernel(name: str, source: str, target: Target, folder: Path) -> dict
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    kernel = getattr(PyCodeCache.load(source), name)
+    kernel = getattr(PyCodeCache.load(source), _FUNCTION.findall(source)[-1])
     chosen = kernel.configs[0]
     meta = kernel._create_compile_meta(chosen)
     built = triton.compile(

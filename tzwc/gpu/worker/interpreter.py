@@ -14,15 +14,15 @@ from tzwc.gpu.worker.device_functions import DeviceFunctions
 
 __all__ = ["kernel_sources", "runnable"]
 
-_KERNEL = re.compile(r"^(\w+) = async_compile\.triton\('(\w+)', '''\n(.*?)''', device_str='\w+'\)", re.S | re.M)
+_KERNEL = re.compile(r"^(\w+) = async_compile\.triton\('\w+', '''\n(.*?)''', device_str='\w+'\)", re.S | re.M)
 
 # The interpreter runs one program after the other, and each costs the same whatever the size of its block.
 _LARGE_BLOCK = 1 << 15
 
 
 def kernel_sources(code: str) -> dict[str, str]:
-    """The Python source of every Triton kernel in a generated module, by name."""
-    return {found[2]: found[3] for found in _KERNEL.finditer(code)}
+    """The Python source of every Triton kernel in a generated module, by the variable it is bound to."""
+    return {found[1]: found[2] for found in _KERNEL.finditer(code)}
 
 
 def runnable(name: str, code: str) -> Any:

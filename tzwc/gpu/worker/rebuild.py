@@ -11,6 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from tzwc.errors import TzwcError
+from tzwc.gpu.kernels import use_kernels
+from tzwc.gpu.target import Target
 from tzwc.gpu.worker.devices import GPU, empty, like, move_arguments
 from tzwc.graph import infer
 from tzwc.inspection import graph_from_dict
@@ -23,12 +25,13 @@ from tzwc.split import Split, split
 __all__ = ["new_mode", "rebuild"]
 
 
-def rebuild(job: Mapping[str, Any], mode: FakeTensorMode) -> tuple[Split, list[Remark]]:
+def rebuild(job: Mapping[str, Any], mode: FakeTensorMode, target: Target) -> tuple[Split, list[Remark]]:
     """The static and residual parts of the graph in ``job``, with fake values on the GPU, and what passes said.
 
     Args:
         job: what :mod:`tzwc.gpu.captured` writes.
         mode: makes the fake values.
+        target: the GPU, for which kernels of our own are chosen.
 
     Raises:
         TzwcError: an operator cannot be traced on the GPU.
@@ -48,6 +51,8 @@ def rebuild(job: Mapping[str, Any], mode: FakeTensorMode) -> tuple[Split, list[R
         snapshots=False,
     )
     parts = split(module, list(slots), job["inputs"])
+    if not job["plain"]:
+        use_kernels(parts.residual, target)
     for node in parts.residual.graph.nodes:
         # Lowering hands this on to every node that it makes of this one.
         node.meta["custom"] = {**(node.meta.get("custom") or {}), "tzwc_node": node.name}

@@ -13,11 +13,13 @@ import torch
 from torch import fx
 from torch._inductor import ir
 from torch._inductor.codegen.triton import TritonScheduling
+from torch._inductor.codegen.wrapper import PythonWrapperCodegen
 from torch._inductor.graph import GraphLowering
 from torch._inductor.scheduler import ExternKernelSchedulerNode, Scheduler
 from torch.utils import _pytree as pytree
 
-from tzwc.gpu.worker.arithmetic import extern_bytes, extern_flops, transform_passes
+from tzwc.gpu.kernels import fused_dot
+from tzwc.gpu.worker.arithmetic import dot_bytes, dot_flops, extern_bytes, extern_flops, transform_passes
 from tzwc.graph import location
 
 __all__ = ["Recorder", "recording"]
@@ -65,6 +67,8 @@ class Recorder:
 def recording(recorder: Recorder) -> Iterator[None]:
     """Let ``recorder`` see everything that Inductor generates inside the block, which then is not compiled."""
 
+    own: list[str] = []
+
     def define_kernel(original: Any, self: Any, source: str, schedule: Any, kernel: Any) -> Any:
         name = original(self, source, schedule, kernel)
         origins = {origin for item in schedule if hasattr(item, "node") for origin in item.node.origins}
@@ -82,10 +86,16 @@ def recording(recorder: Recorder) -> Iterator[None]:
         )
         return name
 
+    def define_own(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        entry = original(self, *args, **kwargs)
+        own.append(str(entry[0]))
+        return entry
+
     def codegen_extern_call(original: Any, self: Any, item: Any) -> None:
         original(self, item)
         if isinstance(item, ExternKernelSchedulerNode) and not isinstance(item.node, ir.MultiOutput):
-            record = _extern(item, recorder)
+            used = isinstance(item.node, ir.UserDefinedTritonKernel)
+            record = _own(item, own[-1], recorder) if used else _extern(item, recorder)
             if record is not None:
                 recorder.launches.append(record)
 
@@ -99,6 +109,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
 
     with (
         _patched(TritonScheduling, "define_kernel", define_kernel),
+        _patched(PythonWrapperCodegen, "define_user_defined_triton_kernel", define_own),
         _patched(Scheduler, "codegen_extern_call", codegen_extern_call),
         _patched(GraphLowering, "compile_to_module", lambda _, self: compile_to_module(self)),
     ):
@@ -147,6 +158,25 @@ def _extern(item: ExternKernelSchedulerNode, recorder: Recorder) -> dict[str, An
         "launches": transform_passes(origin) or 1,
         "flops": extern_flops(origin, values) or int(item.estimate_flops() or 0),
         "origins": recorder.origins(sorted(node.origins, key=str)),
+    }
+
+
+def _own(item: ExternKernelSchedulerNode, name: str, recorder: Recorder) -> dict[str, Any]:
+    """The record of a kernel of our own, whose bytes and operations follow from the sizes of its operands."""
+    assert isinstance(item.node, ir.ExternKernel)
+    origins = recorder.origins(sorted(item.node.origins, key=str))
+    calls = [recorder.residual[o["node"]] for o in origins if o["node"] in recorder.residual]
+    calls = [call for call in calls if call.target is fused_dot]
+    names = {call.name for call in calls}
+    return {
+        "kernel": name,
+        "kind": "triton",
+        "bytes": sum(map(dot_bytes, calls)) or int(item.get_read_write_buffers_sizes()),
+        "elements": 0,
+        "dtype": "",
+        "launches": 1,
+        "flops": sum(map(dot_flops, calls)),
+        "origins": [origin for origin in origins if origin["node"] in names] or origins,
     }
 
 

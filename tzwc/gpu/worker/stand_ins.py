@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch._dynamo import device_interface as interfaces
+from torch._subclasses.fake_tensor import FakeTensor
 
 from tzwc.gpu.target import Target
 
@@ -45,6 +46,8 @@ def install(target: Target) -> None:
         interfaces.register_interface_for_device(device, interface)
     _install_driver(target, interface)
     _trace_patterns_on_cpu()
+    fake: Any = FakeTensor
+    fake.contiguous = _contiguous
     _forget_the_last_target()
 
 
@@ -128,6 +131,11 @@ def _trace_patterns_on_cpu() -> None:
             prepare = functools.partial(_ignoring_device, module.lazy_init)
             prepare.on_cpu = True  # type: ignore[attr-defined]
             module.lazy_init = prepare
+
+
+def _contiguous(self: FakeTensor, memory_format: torch.memory_format = torch.contiguous_format) -> torch.Tensor:
+    """``Tensor.contiguous``, which switches to the device of its argument before anything can intercept it."""
+    return self if self.is_contiguous(memory_format=memory_format) else self.clone(memory_format=memory_format)
 
 
 def _ignoring_device(prepare: Any, _device: object = None) -> Any:

@@ -1,0 +1,115 @@
+"""Small models and comparisons for the tests of GPU lowering."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tzwc.gpu import Process, interpret
+from tzwc.models import LocalSpec, SlowNetSpec, Terminator, terminator
+
+__all__ = ["Dots", "Hyper", "assert_as_good_as_eager", "small"]
+
+
+class Hyper(nn.Module):
+    """A gate, a product and a convolution by FFT with kernels that slow networks write."""
+
+    grid: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("grid", torch.linspace(-1, 1, 16).reshape(-1, 1))
+        self.slow = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 6))
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.slow(self.grid).t()
+        spectrum = torch.fft.rfft(x, n=32) * torch.fft.rfft(kernel, n=32)
+        mixed = torch.fft.irfft(spectrum, n=32)[..., :16]
+        result: Tensor = self.head(nn.functional.gelu(mixed) * x).mean(1)
+        return result
+
+
+class Dots(nn.Module):
+    """Three values that share one product with a kernel that a slow network writes."""
+
+    codes: Tensor
+
+    def __init__(self, channels: int = 3, size: int = 20) -> None:
+        super().__init__()
+        self.register_buffer("codes", torch.linspace(-1, 1, size * size).reshape(size, size, 1))
+        self.slow = nn.Linear(1, channels)
+
+    def forward(self, z: Tensor, v: Tensor) -> Tensor:
+        weights = z * torch.sin(3 * self.slow(self.codes)).permute(2, 0, 1)
+        return weights @ v + torch.relu(weights @ v.sigmoid()) * (weights @ v.tanh())
+
+
+def small(preset: str) -> Terminator:
+    """One block of a preset, with narrow slow networks on a small grid; every kind of branch once."""
+    net = SlowNetSpec(hidden=4, layers=1)
+    flat = terminator_axes(preset) == 1
+    return terminator(
+        preset,
+        sizes=(16,) if flat else (4, 4),
+        in_channels=2,
+        factors=(6,),
+        classes=3,
+        groups=4,
+        dropout=0.0,
+        skips=((),),
+        global_net=net,
+        local_net=net,
+        hci_net=net,
+        interaction_channel_net=net,
+        interaction_spatial_net=net,
+        local=(LocalSpec(name="l1", kernel_size=9 if flat else 3, kernel_from="x", applied_to="hci"),),
+        concat=("out", "fast", "l1", "glu", "hyp"),
+    )
+
+
+def terminator_axes(preset: str) -> int:
+    """Grid axes of a preset."""
+    from tzwc.models.presets import PRESETS
+
+    return len(PRESETS[preset].get("sizes", (0, 0)))
+
+
+def assert_as_good_as_eager(model: nn.Module, *inputs: Tensor, train: bool, process: Process, **options: Any) -> None:
+    """The generated code is about as close to the model in float64 as eager mode is.
+
+    Both round in other places, so both are compared with float64, relative to the largest element of each tensor.
+    Allowed is eight times what eager mode makes of its worst tensor (in one tensor it may be exact by luck), and as a
+    floor 64 roundings, for the longest chain of operations here.
+    """
+    exact_model = copy.deepcopy(model).double()
+    exact = _evaluate(exact_model, [x.double() if x.is_floating_point() else x for x in inputs], train)
+    eager = _evaluate(copy.deepcopy(model), inputs, train)
+    result, gradients = interpret(model, *inputs, train=train, process=process, **options)
+    found = {"the result": result, **gradients}
+    assert found.keys() == exact.keys()
+    assert all(found[name].dtype == eager[name].dtype for name in eager)
+    for names in (["the result"], list(gradients)):
+        worst = max((_distance(eager[name], exact[name]) for name in names), default=0.0)
+        allowed = max(8 * worst, 64 * torch.finfo(result.dtype).eps)
+        for name in names:
+            distance = _distance(found[name], exact[name])
+            assert distance <= allowed, f"{name}: {distance:.2e} from float64, where {allowed:.2e} are allowed"
+
+
+def _distance(found: Tensor, exact: Tensor) -> float:
+    assert found.shape == exact.shape
+    peak = exact.abs().max().item()
+    return (found.double() - exact).abs().max().item() / (peak or 1.0)
+
+
+def _evaluate(model: nn.Module, inputs: Any, train: bool) -> dict[str, Tensor]:
+    with torch.set_grad_enabled(train):
+        result: Tensor = model(*inputs)
+    if train:
+        result.backward(torch.ones_like(result))
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {"the result": result.detach(), **gradients}

@@ -1,0 +1,107 @@
+"""Generated programs give what the models give: kernels in Triton's interpreter, library calls on the CPU."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from tests.conftest import examples
+from tests.gpu.conftest import needs_triton
+from tests.gpu.gpu_models import Dots, assert_as_good_as_eager, small
+from tzwc.errors import InvalidArgumentError
+from tzwc.gpu import Process, lower
+from tzwc.models.presets import PRESETS
+
+pytestmark = needs_triton
+
+_WAYS = [(torch.float32, False), (torch.float32, True), (torch.bfloat16, False), (torch.bfloat16, True)]
+_DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
+
+
+def _cases() -> list[tuple[str, torch.dtype, bool]]:
+    """Every preset; all four ways of each when there is time, else in turns, so that each kind of grid has all."""
+    if _DEEP:
+        return [(preset, *way) for preset, way in itertools.product(PRESETS, _WAYS)]
+    kinds = sorted(PRESETS, key=lambda name: PRESETS[name].get("axes", ""))
+    return [(preset, *_WAYS[index % 4]) for index, preset in enumerate(kinds)]
+
+
+@pytest.mark.parametrize(("preset", "dtype", "train"), _cases())
+def test_small_presets(preset: str, dtype: torch.dtype, train: bool, interpreter: Process) -> None:
+    torch.manual_seed(0)
+    model = small(preset).to(dtype).train(train)
+    x = torch.randn(3, 2, *model.spec.sizes, dtype=dtype)
+    assert_as_good_as_eager(model, x, train=train, process=interpreter)
+
+
+_UNARY = {
+    "gelu": nn.functional.gelu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "softmax": lambda x: torch.softmax(x, -1),
+    "mean": lambda x: x - x.mean((0, 2), keepdim=True),
+    "flip": lambda x: x.flip(-1),
+    "pad": lambda x: nn.functional.pad(x, (2, 0))[..., :7],
+}
+
+
+class _Chain(nn.Module):
+    """Operators in a row, each on the last result, with a kernel that a slow network writes in every second."""
+
+    codes: Tensor
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self.names = names
+        self.register_buffer("codes", torch.linspace(-1, 1, 7).reshape(-1, 1))
+        self.slow = nn.Linear(1, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = torch.sin(self.slow(self.codes)).t()
+        start = x
+        for index, name in enumerate(self.names):
+            x = start @ (x * kernel).mT @ x if name == "product" else _UNARY[name](x)
+            x = x * kernel if index % 2 else x
+        return x
+
+
+@settings(max_examples=examples(3), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    names=st.lists(st.sampled_from([*_UNARY, "product"]), min_size=3, max_size=6),
+    train=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_small_random_graphs(names: list[str], train: bool, dtype: torch.dtype, interpreter: Process) -> None:
+    torch.manual_seed(len(names))
+    model = _Chain(names).to(dtype)
+    x = torch.randn(2, 4, 7, dtype=dtype)
+    assert_as_good_as_eager(model, x, train=train, process=interpreter)
+
+
+@pytest.mark.parametrize(("dtype", "train"), [(torch.float32, True), (torch.bfloat16, False)])
+def test_the_dot_kernel_inside_a_program(dtype: torch.dtype, train: bool, interpreter: Process) -> None:
+    torch.manual_seed(0)
+    model = Dots().to(dtype)
+    z, v = torch.randn(2, 2, 3, 20, 20, dtype=dtype)
+    assert_as_good_as_eager(model, z, v, train=train, process=interpreter)
+
+
+def test_a_program_runs_on_inputs_like_those_it_was_made_for(compiler: Process, interpreter: Process) -> None:
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh()).eval()
+    with torch.no_grad():
+        program = lower(model, torch.rand(3, 4), binaries=False, process=compiler)
+        x = torch.rand(3, 4)
+        model[0].weight.mul_(2)  # parameters are taken as they are when it runs
+        found, gradients = program.run(x, process=interpreter)
+        torch.testing.assert_close(found, model(x), rtol=0, atol=4e-7)  # four roundings near 1
+    assert gradients == {}
+    with pytest.raises(InvalidArgumentError, match="lower it for these"):
+        program.run(torch.rand(2, 4), process=interpreter)
+    with pytest.raises(InvalidArgumentError, match=r"give Process\('run'\)"):
+        program.run(x, process=compiler)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+import tzwc
+from tests.gpu.conftest import needs_triton
+from tests.gpu.gpu_models import Hyper
+from tzwc.errors import InvalidArgumentError
+from tzwc.gpu import TARGETS, LoweringError, Process, lower, processes
+
+
+@needs_triton
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_code_kernels_and_calls_for_every_target(target: str, compiler: Process, tmp_path: Path) -> None:
+    model = Hyper().eval()
+    with torch.no_grad():
+        program = lower(model, torch.rand(4, 6, 16), target=target, process=compiler)
+    assert [module.name for module in program.modules] == ["inference"]
+    assert program.kept  # the slow network runs once, not at every call
+    assert not any("slow" in origin.module_path for launch in program.launches for origin in launch.origins)
+    used = {launch.kernel for launch in program.launches if launch.kind == "triton"}
+    assert used == {kernel.name for kernel in program.kernels}
+    for kernel in program.kernels:
+        assert kernel.registers
+        assert kernel.spilled == 0
+        assert kernel.assembly is not None
+        assert (".target sm_" if target.startswith("cuda") else "gfx942") in kernel.assembly
+        assert kernel.binary is not None
+        assert kernel.binary.startswith(b"\x7fELF")
+    product = next(launch for launch in program.extern_calls if launch.kernel.endswith("mm"))
+    assert product.flops == 2 * 4 * 6 * 16 * 3
+    assert "head" in {origin.module_path for origin in product.origins}
+    assert all(launch.bytes > 0 for launch in program.launches)
+    written = program.write(tmp_path / "out")
+    assert all(path.stat().st_size for path in written)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["target"] == target
+    assert len(report["kernels"]) == len(program.kernels)
+
+
+@needs_triton
+def test_forward_and_backward_are_generated_for_training(compiler: Process) -> None:
+    program = lower(Hyper(), torch.rand(4, 6, 16), binaries=False, process=compiler)
+    assert [module.name for module in program.modules] == ["forward", "backward"]
+    assert all(kernel.binary is None for kernel in program.kernels)
+    assert any("slow" in o.module_path for launch in program.modules[0].launches for o in launch.origins)
+
+
+@needs_triton
+def test_plain_is_what_torch_compile_lowers(compiler: Process) -> None:
+    with torch.no_grad():
+        program = lower(Hyper(), torch.rand(4, 6, 16), plain=True, binaries=False, process=compiler)
+    assert not program.kept
+    assert not program.remarks
+    transforms = [launch for launch in program.extern_calls if "fft" in launch.kernel]
+    assert len(transforms) == 3
+    assert transforms[0].flops > 0
+
+
+@needs_triton
+def test_nothing_of_it_leaks() -> None:
+    assert not torch.cuda.is_available() or torch.version.cuda is not None
+    assert not any(name.startswith("tzwc.gpu.worker") for name in sys.modules)
+    assert "contiguous" not in vars(FakeTensor)
+
+
+def test_without_triton_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(LoweringError, match=r"pip install 'tzwc\[triton\]'"):
+        lower(Hyper(), torch.rand(4, 6, 16))
+
+
+def test_wrong_arguments_are_named() -> None:
+    x = torch.rand(4, 6, 16)
+    with pytest.raises(InvalidArgumentError, match=r"target='cuda:12' is unknown: choose one of cuda:80, cuda:90"):
+        lower(Hyper(), x, target="cuda:12")
+    with pytest.raises(InvalidArgumentError, match="model="):
+        lower(torch.relu, x)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match="unknown option 'backend'"):
+        lower(Hyper(), x, backend="eager")
+    own = tzwc.passes.Pass("cse", "not the known one", lambda module, context: None)  # noqa: ARG005
+    with pytest.raises(InvalidArgumentError, match="module:NAME"):
+        lower(Hyper(), x, passes=[own])
+
+
+@needs_triton
+def test_what_cannot_be_one_graph_is_refused() -> None:
+    class Decides(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * 2 if float(x.sum()) > 0 else x
+
+    with pytest.raises(LoweringError, match="Decides cannot be captured as one graph"):
+        lower(Decides(), torch.ones(3))

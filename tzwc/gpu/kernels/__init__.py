@@ -1,0 +1,7 @@
+"""Triton kernels for what Inductor cannot fuse, and the rule that chooses them; importing this needs no Triton."""
+
+from __future__ import annotations
+
+from tzwc.gpu.kernels.choice import fused_dot, use_kernels
+
+__all__ = ["fused_dot", "use_kernels"]
