@@ -1,4 +1,4 @@
-"""Commands that measure: ``tzwc bench cache``, ``tzwc bench capture`` and ``tzwc bench model``."""
+"""Commands that measure: ``tzwc bench cache``, ``capture``, ``model``, ``convolution`` and ``train``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Trace = Annotated[bool, typer.Option("--traceback", help="Show the full tracebac
 def register(app: typer.Typer) -> None:
     """Add ``bench`` and its commands to ``app``."""
     bench = typer.Typer(no_args_is_help=True, help="Measure, contenders in turns, on this machine.")
-    for command in (cache, capture, model, convolution):
+    for command in (cache, capture, model, convolution, train):
         bench.command()(command)
     app.add_typer(bench, name="bench")
 
@@ -136,6 +136,28 @@ def model(
             return
         output().print(", ".join(f"{name} {value}" for name, value in request.facts().items()))
         run(request, lambda cell: show_cell(cell, output()))
+
+
+def train(
+    tasks: Annotated[
+        str, typer.Option(metavar="A,B,…", help="Of digits, sdigits, mnist1d, digits32, sdigits784.")
+    ] = "digits,sdigits,sdigits784",
+    backend: Backend = "inductor",
+    contenders: Annotated[str, typer.Option(metavar="A,B,…", help="Of eager, compile, tzwc.")] = "eager,compile,tzwc",
+    rounds: Annotated[int, typer.Option(min=2, help="Steps of each contender that are timed.")] = 15,
+    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
+    json_: Json = False,
+    trace: Trace = False,
+) -> None:
+    """An epoch of training on offline data: eager, torch.compile and tzwc, step by step in turns.
+
+    With Inductor, every contender compiles for minutes; --backend eager gives a quick look at the rest.
+    """
+    with reported(trace):
+        from tzwc.bench.train import Request, run, show_train
+
+        request = Request(_listed(tasks), _listed(contenders), backend, rounds)
+        _measure(lambda: run(request), lambda result: show_train(result, output()), threads, json_)
 
 
 def _measure(run: Callable[[], Any], show: Callable[[Any], None], threads: int | None, json_: bool) -> None:
