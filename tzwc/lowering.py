@@ -63,6 +63,10 @@ def lower(
     """
     if backend == "eager":
         return module
+    if any(example.device.type == "cuda" for example in examples):
+        from tzwc.gpu.kernels import for_devices  # which only GPUs need
+
+        module = for_devices(module, examples)
     compiler = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
     if mode is None:
         # Inductor caches compiled graphs on disk only where there is a shape environment.

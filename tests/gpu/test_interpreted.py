@@ -25,11 +25,10 @@ _DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 
 
 def _cases() -> list[tuple[str, torch.dtype, bool]]:
-    """Every preset; all four ways of each when there is time, else in turns, so that each kind of grid has all."""
+    """Every preset in all four ways when there is time (each takes seconds), else one or two of each kind of grid."""
     if _DEEP:
         return [(preset, *way) for preset, way in itertools.product(PRESETS, _WAYS)]
-    kinds = sorted(PRESETS, key=lambda name: PRESETS[name].get("axes", ""))
-    return [(preset, *_WAYS[index % 4]) for index, preset in enumerate(kinds)]
+    return [("cifar10", torch.float32, True), ("smnist", torch.bfloat16, True), ("scifar10", torch.float32, False)]
 
 
 @pytest.mark.parametrize(("preset", "dtype", "train"), _cases())

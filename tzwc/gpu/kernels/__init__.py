@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tzwc.gpu.kernels.choice import fused_dot, use_kernels
+from tzwc.gpu.kernels.choice import for_devices, fused_dot, use_kernels
 
-__all__ = ["fused_dot", "use_kernels"]
+__all__ = ["for_devices", "fused_dot", "use_kernels"]

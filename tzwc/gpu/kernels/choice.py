@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, fx
 
 from tzwc.gpu.cost import LAUNCH_SECONDS
-from tzwc.gpu.target import Target
-from tzwc.graph import insert_call, replace_node, tensor_value
+from tzwc.gpu.target import TARGETS, Target
+from tzwc.graph import hint, insert_call, replace_node, tensor_value
+from tzwc.logs import passes_log
 from tzwc.ops import hyperzzw_dot
 from tzwc.rules import erase_if_dead
+from tzwc.stage import copy_graph
 
-__all__ = ["EFFICIENCY", "MARGIN", "fused_dot", "use_kernels"]
+__all__ = ["EFFICIENCY", "MARGIN", "MOST_VALUES", "for_devices", "fused_dot", "use_kernels"]
 
 EFFICIENCY = 0.4
 """Share of the peak that ``tl.dot`` is taken to reach in small blocks; an assumption, not a measurement."""
@@ -25,7 +27,8 @@ MARGIN = 1.1
 """How many times faster the kernel must be by the model before it is used."""
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-_MOST_VALUES = 3
+MOST_VALUES = 3
+"""Right sides that share one left side in the kernel; each needs an accumulator in registers."""
 
 
 def fused_dot(z: Tensor, kernel: Tensor | None, *values: Tensor, tf32: bool = False) -> tuple[Tensor, ...]:
@@ -74,6 +77,21 @@ def use_kernels(module: fx.GraphModule, target: Target, *, tf32: bool = False) -
     return made
 
 
+def for_devices(module: fx.GraphModule, examples: Sequence[Tensor]) -> fx.GraphModule:
+    """A copy of ``module`` with our kernels where its arguments are on a GPU and they are faster; else itself."""
+    device = next((example.device for example in examples if example.device.type == "cuda"), None)
+    if device is None or not any(node.target is hyperzzw_dot for node in module.graph.nodes):
+        return module
+    new = torch.cuda.get_device_capability(device) >= (9, 0)
+    name = "hip:gfx942" if torch.version.hip else "cuda:90" if new else "cuda:80"
+    copy = fx.GraphModule(module, copy_graph(module.graph))
+    try:
+        return copy if use_kernels(copy, TARGETS[name], tf32=torch.backends.cuda.matmul.allow_tf32) else module
+    except Exception as error:  # a kernel is an extra: without it, a library does the same
+        passes_log.warning("the kernel for hyperzzw_dot cannot be used: %s: %s", type(error).__name__, error)
+        return module
+
+
 def _is_faster(node: fx.Node, target: Target, tf32: bool) -> bool:
     product = node.kwargs.get("product")
     operands = [tensor_value(argument) for argument in node.args]
@@ -81,12 +99,12 @@ def _is_faster(node: fx.Node, target: Target, tf32: bool) -> bool:
         return False
     z, kernel, *values = (value for value in operands if value is not None)
     left = tensor_value(product) if isinstance(product, fx.Node) else None
-    shape = _ints(torch.broadcast_shapes(z.shape, kernel.shape))  # type: ignore[no-untyped-call]
-    right = _ints(values[0].shape)
-    if shape is None or right is None or len(right) != 4 or len(shape) != 4 or 0 in (*shape, *right):
+    shape = tuple(torch.broadcast_shapes(_sizes(z), _sizes(kernel)))  # type: ignore[no-untyped-call]
+    right = _sizes(values[0])
+    if len(right) != 4 or len(shape) != 4 or 0 in (*shape, *right):
         return False
     shape = (*right[:2], *shape[2:])
-    if z.device.type != "cuda" or len(values) > _MOST_VALUES or (left is not None and _ints(left.shape) != shape):
+    if z.device.type != "cuda" or len(values) > MOST_VALUES or (left is not None and _sizes(left) != shape):
         return False
     if z.dtype not in _DTYPES or any(value.dtype != z.dtype for value in (kernel, *values)):
         return False
@@ -125,9 +143,10 @@ def _result(shape: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
     return (*shape[:-1], right[-1])
 
 
-def _ints(sizes: Sequence[int | torch.SymInt]) -> tuple[int, ...] | None:
-    return tuple(map(int, sizes)) if all(isinstance(size, int) for size in sizes) else None
+def _sizes(value: Tensor) -> tuple[int, ...]:
+    """The sizes of a value, as seen at capture where they are symbolic: the kernel is right for all of them."""
+    return tuple(map(hint, value.shape))
 
 
 def _bytes(value: Tensor) -> int:
-    return value.numel() * value.element_size()
+    return math.prod(_sizes(value)) * value.element_size()

@@ -20,10 +20,9 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import custom_op, triton_op, wrap_triton
 
-__all__ = ["MOST_VALUES", "dot", "dot_kernel"]
+from tzwc.gpu.kernels.choice import MOST_VALUES
 
-MOST_VALUES = 3
-"""Right sides that share one left side; each needs an accumulator in registers."""
+__all__ = ["dot", "dot_kernel"]
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
