@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from collections import defaultdict
@@ -52,12 +53,12 @@ def _lines(runs: dict[tuple[str, str], list[Result]], out: Path) -> Iterator[str
         yield f"**{title}**, {epochs} epochs; accuracy on 384 held-out images, mean ± deviation over the seeds:"
         yield ""
         goals = [f"epochs to {goal:.0%}" for goal in _GOALS]
-        yield _row("", "seeds", "parameters", "epoch 1", "epoch 2", f"epoch {epochs}", *goals, "s an epoch")
+        yield _row("", "seeds", "parameters", "epoch 1", "epoch 2", f"epoch {epochs}", *goals, "s an epoch (median)")
         yield _row("---", *["---:"] * (6 + len(goals)))
         for name, group in rows:
             accuracy = [[_at(run, epoch) for run in group] for epoch in (1, 2, epochs)]
             reached = [_epochs_to(group, goal) for goal in _GOALS]
-            seconds = statistics.median(run["history"][-1]["seconds"] / epochs for run in group)
+            seconds = statistics.median(time for run in group for time in _epoch_seconds(run))
             yield _row(
                 name, len(group), f"{group[0]['parameters']:,}", *map(_percent, accuracy), *reached, f"{seconds:.1f}"
             )
@@ -134,6 +135,11 @@ def _resolution(found: list[dict[str, Any]]) -> Iterator[str]:
 
 def _at(run: Result, epoch: int) -> float:
     return float(run["history"][epoch - 1 if epoch > 0 else epoch]["test_accuracy"])
+
+
+def _epoch_seconds(run: Result) -> list[float]:
+    times = [0.0, *(float(row["seconds"]) for row in run["history"])]
+    return [after - before for before, after in itertools.pairwise(times)]
 
 
 def _percent(values: Sequence[float]) -> str:

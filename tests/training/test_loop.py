@@ -68,24 +68,23 @@ def test_the_same_seed_gives_the_same_run_and_leaves_the_generators_alone() -> N
     assert other.losses != first.losses[:2]
 
 
-@pytest.mark.parametrize("optimizer", ["Kar3", "Kar2", "AdamW", "RMSprop"])
-def test_resuming_is_going_on(optimizer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("optimizer", "stop"), [("Kar3", 4), ("Kar3", 6), ("Kar2", 4), ("AdamW", 4)])
+def test_resuming_is_going_on(optimizer: str, stop: int, tmp_path: Path) -> None:
+    """In the middle of an epoch, and at its end."""
     recipe = dataclasses.replace(RECIPE, optimizer=optimizer)
     straight = trainer(recipe)
     straight.fit()
-    for stop in (4, 6):  # in the middle of an epoch, and at its end
-        folder = tmp_path / str(stop)
-        trainer(recipe, folder).fit(steps=stop)
-        second = trainer(recipe, folder)
-        second.resume(Checkpoint.load(folder))
-        assert second.step == stop
-        second.fit()
-        assert_same(straight, second)
-        assert straight.average is not None
-        assert second.average is not None
-        for a, b in zip(straight.average.values, second.average.values, strict=True):
-            assert torch.equal(a, b)
-        assert (folder / "log.csv").read_text().count("\n") == 4
+    trainer(recipe, tmp_path).fit(steps=stop)
+    second = trainer(recipe, tmp_path)
+    second.resume(Checkpoint.load(tmp_path))
+    assert second.step == stop
+    second.fit()
+    assert_same(straight, second)
+    assert straight.average is not None
+    assert second.average is not None
+    for a, b in zip(straight.average.values, second.average.values, strict=True):
+        assert torch.equal(a, b)
+    assert (tmp_path / "log.csv").read_text().count("\n") == 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
