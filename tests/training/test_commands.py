@@ -32,7 +32,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
 
 
 def test_train_stop_resume_evaluate_predict(invoke: Invoke, tmp_path: Path) -> None:
-    common = ("train", "digits", "--with", "tzwc", "--backend", "eager", "--out", "run", "--set", "ema=0.9")
+    common = ("train", "digits", "--with", "eager", "--out", "run", "--set", "ema=0.9")
     result = invoke(*common, "--steps", "3")
     assert result.exit_code == 0, result.output
     assert "step 3 of 4" in result.stdout
