@@ -170,7 +170,7 @@ def test_wrong_arguments() -> None:
 
 
 @pytest.mark.parametrize("direction", ["forward", "input_gradient", "weight_gradient"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_real_measurements_leave_the_generator_alone(direction: str, dtype: torch.dtype) -> None:
     torch.manual_seed(1)
     state = torch.get_rng_state()

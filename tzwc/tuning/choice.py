@@ -106,8 +106,7 @@ def choose(
         problem: what to compute.
         tune: ``"off"``: ``native``; nothing is read, measured or written. ``"model"``: by prediction; the calibration
             of this machine is read where there is one, nothing is written. ``"measure"``: what was remembered, or
-            else the candidates that are predicted to be close are measured, and the result is remembered; float16 and
-            bfloat16 are predicted only.
+            else the candidates that are predicted to be close are measured, and the result is remembered.
         exact: only algorithms with :attr:`tzwc.convolution.Algorithm.exact`.
         store: where measurements are remembered; by default the user's cache directory.
         limits: what a measurement may cost; by default half a second.
@@ -149,8 +148,7 @@ def _choose(
     facts = fingerprint(problem.device)
     model, source = _model(store, facts, problem.device)
     predicted = {name: model.predict(problem, name) for name in legal}
-    # A bfloat16 convolution of oneDNN was seen not to return here; nothing may hang because it is measured.
-    if tune == "model" or problem.batch == 0 or problem.dtype.itemsize < 4:
+    if tune == "model" or problem.batch == 0:
         return _by_model(native, predicted, declined, source)
     key = {"machine": facts, "problem": problem_to_dict(problem), "algorithms": sorted(legal)}
     outcome = _recall(store, key, legal)

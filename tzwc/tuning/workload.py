@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from tzwc.convolution import Algorithm, Problem, compute
+from tzwc.convolution.algorithm import widens
 from tzwc.tuning.timers import Call
 
 __all__ = ["as_measured", "call_maker", "operands", "problem_from_dict", "problem_to_dict"]
 
 _DEFAULTS = {item.name: item.default for item in dataclasses.fields(Problem) if item.default is not dataclasses.MISSING}
 _HINTS = get_type_hints(Problem)
-_NARROW = (torch.float16, torch.bfloat16)
 
 
 def problem_to_dict(problem: Problem) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def call_maker(problem: Problem, algorithm: Algorithm, pair: tuple[Tensor, Tenso
     a, b = pair
     if problem.direction != "forward" or not problem.static_kernel:
         return lambda: lambda: compute(problem, algorithm.name, a, b)
-    if problem.dtype in _NARROW and not algorithm.narrow:
+    if widens(algorithm, problem.dtype, problem.device):
         wide = problem.with_(dtype=torch.float32)
 
         def make_wide() -> Call:
