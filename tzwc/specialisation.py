@@ -224,7 +224,9 @@ class Specialisation:
         residual = self.split.residual
         try:
             if symbolic:
-                fakes = [n.meta["val"] for n in residual.graph.nodes if n.op == "placeholder"]
+                values = [n.meta["val"] for n in residual.graph.nodes if n.op == "placeholder"]
+                # Captured values have no history, and a backend makes a backward only for what asks for a gradient.
+                fakes = [v.detach().requires_grad_(a.requires_grad) for v, a in zip(values, arguments, strict=True)]
                 code = lower(residual, fakes, self._options.backend, fake_mode_of(residual.graph))
             else:
                 code = lower(residual, arguments, self._options.backend)

@@ -50,6 +50,14 @@ def assert_gradients(model: nn.Module, expected: list[Tensor], factor: float = 1
 BATCHES = [example(batch, seed=batch) for batch in (5, 3, 5, 2)]
 
 
+def test_one_code_for_all_batch_sizes_has_gradients() -> None:
+    model = hyper_conv()
+    fast = tzwc.compile(model, backend="aot_eager", static_sizes=1)
+    for x in BATCHES:
+        square(fast(x)).backward()
+    assert_gradients(model, eager_gradients(BATCHES))
+
+
 def test_accumulated_gradients_are_the_sum_over_micro_batches() -> None:
     fast = compiled(hyper_conv())
     with fast.accumulate():
