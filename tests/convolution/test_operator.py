@@ -96,6 +96,7 @@ def test_the_two_halves_are_the_whole(problem):
         prepared = prepare_kernel(kernel, algorithm=name, lengths=problem.lengths, **modes(problem))
         sizes = {"kernel_size": problem.kernel, "out_channels": problem.out_channels}
         found = prepared_convolution(x, prepared, bias, algorithm=name, **sizes, **modes(problem))
+        assert found.is_contiguous()
         torch.testing.assert_close(found, whole, rtol=1e-12, atol=1e-12)
         empty = prepared_convolution(x[:0], prepared, bias, algorithm=name, **sizes, **modes(problem))
         assert empty.shape == (0, *whole.shape[1:])

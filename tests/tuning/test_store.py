@@ -53,6 +53,8 @@ def test_the_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TZWC_CACHE_DIR", str(tmp_path / "mine"))
     assert cache_directory() == tmp_path / "mine"
     assert Store().folder == tmp_path / "mine" / "tuning"
+    monkeypatch.setenv("TZWC_CACHE_DIR", "~nobody-at-all/cache")
+    assert cache_directory() == Path("~nobody-at-all/cache")
     monkeypatch.delenv("TZWC_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_directory().name == "tzwc"

@@ -176,6 +176,7 @@ def prepared_convolution(
         y = x.new_zeros((x.shape[0], problem.out_channels, *problem.out))
     else:
         y = chosen.run(problem, x, prepared)
+        y = y if chosen.narrow else y.contiguous()  # PyTorch's own keep the layout of their input
     return _add_bias(y.to(dtype), bias, problem.axes)
 
 

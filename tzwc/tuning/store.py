@@ -53,7 +53,12 @@ class TuningWarning(UserWarning):
 def cache_directory() -> Path:
     """Where measurements are kept: ``$TZWC_CACHE_DIR``, or the user's directory for caches."""
     named = os.environ.get(VARIABLE)
-    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("tzwc", appauthor=False))
+    if not named:
+        return Path(platformdirs.user_cache_dir("tzwc", appauthor=False))
+    try:
+        return Path(named).expanduser()
+    except RuntimeError:  # "~somebody" whom nobody knows: a name as any other
+        return Path(named)
 
 
 @dataclass(frozen=True)
