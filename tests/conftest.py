@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ torch.set_num_threads(1)
 
 # Measurements take time and give what they give; tests that are about them ask for them.
 os.environ.setdefault("TZWC_TUNE", "model")
+
+# A shell starts its background jobs with interrupts ignored, and some tests interrupt themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Captures and compilations take as long as they take; what counts is the result, and that it can be repeated.
 settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -126,7 +126,7 @@ def compile_(
     tune: Annotated[
         str | None, typer.Option(help="How auto chooses: measure (default), model (predict only), off (native).")
     ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="No algorithm that spreads NaN or rounds by the peak.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="No algorithm that mixes a channel, as an FFT does.")] = False,
     json_: Json = False,
     trace: Trace = False,
 ) -> None:

@@ -46,7 +46,7 @@ class Limits:
 
     seconds: float = 0.5
     factor: float = 4.0
-    trifle: float = 0.02
+    trifle: float = 0.2
     hopeless: float = 4.0
     tie: float = 0.03
     rounds: int = 40
