@@ -22,7 +22,9 @@ TUNE_VARIABLE = "TZWC_TUNE"
 
 
 def _default_tune() -> Any:
-    return os.environ.get(TUNE_VARIABLE) or "measure"
+    tune = os.environ.get(TUNE_VARIABLE) or "measure"
+    _one_of(TUNE_VARIABLE, tune, get_args(Tune))
+    return tune
 
 
 @dataclass(frozen=True)

@@ -265,6 +265,12 @@ def test_bad_options_are_named(options: dict[str, object], message: str) -> None
         tzwc.compile(torch.sin)  # type: ignore[arg-type]
 
 
+def test_a_bad_default_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZWC_TUNE", "fast")
+    with pytest.raises(tzwc.InvalidArgumentError, match="TZWC_TUNE='fast' is not one of"):
+        tzwc.compile(hyper_conv())
+
+
 def test_a_failing_backend_does_not_lose_the_answer() -> None:
     def broken(*_: object) -> Callable[..., object]:
         raise RuntimeError("no compiler here")
