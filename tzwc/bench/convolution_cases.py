@@ -65,6 +65,7 @@ FIXED = (
 
 
 def draw_cases(seed: int, count: int, bounds: Bounds = BENCHMARK) -> list[Case]:
-    """The first ``count`` cases of a seed; every second one with its gradients."""
+    """The first ``count`` cases of a seed; every second one with its gradients, of the kernel too: it is not static."""
     rng = random.Random(f"benchmark {seed}")
-    return [Case(number, draw(rng, bounds), number % 2 == 1) for number in range(count)]
+    problems = (draw(rng, bounds) for _ in range(count))
+    return [Case(n, p.with_(static_kernel=p.static_kernel and n % 2 == 0), n % 2 == 1) for n, p in enumerate(problems)]
