@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -66,7 +65,6 @@ def test_plain_is_what_torch_compile_lowers(compiler: Process) -> None:
 @needs_triton
 def test_nothing_of_it_leaks() -> None:
     assert not torch.cuda.is_available() or torch.version.cuda is not None
-    assert not any(name.startswith("tzwc.gpu.worker") for name in sys.modules)
     assert "contiguous" not in vars(FakeTensor)
 
 

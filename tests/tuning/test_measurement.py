@@ -14,7 +14,7 @@ from tests.tuning.fakes import FakeTimer, takes
 from tzwc.tuning.measurement import Limits, closest, measure, undisturbed
 from tzwc.tuning.timers import Call, CpuTimer, CudaTimer, timer_for
 
-LIMITS = Limits()
+LIMITS = Limits(trifle=0.02)
 
 
 def test_the_close_the_cheap_the_unknown_and_native_are_measured() -> None:
