@@ -12,7 +12,7 @@ from tzwc.convolution.algorithm import (
 from tzwc.convolution.computation import compute
 from tzwc.convolution.fourier import FFT
 from tzwc.convolution.matrix import MATMUL, TOEPLITZ, UNFOLD
-from tzwc.convolution.native import CHANNELS_LAST, NATIVE, PREPADDED
+from tzwc.convolution.native import CHANNELS_LAST, CHANNELS_LAST_PREPADDED, NATIVE, PREPADDED
 from tzwc.convolution.overlap_save import OVERLAP_SAVE
 from tzwc.convolution.problem import Problem
 from tzwc.convolution.shifts import SHIFTS
@@ -24,6 +24,7 @@ _ALL = (
     NATIVE,
     PREPADDED,
     CHANNELS_LAST,
+    CHANNELS_LAST_PREPADDED,
     SWAPPED,
     SWAPPED_CHANNELS_LAST,
     MATMUL,

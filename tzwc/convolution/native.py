@@ -1,4 +1,4 @@
-"""The convolutions of PyTorch: as they are, on an input that is padded already, and channels-last.
+"""The convolutions of PyTorch: as they are, channels-last, and either on an input that is padded already.
 
 Their gradients are those of ``aten.convolution_backward`` in the same layout.
 
@@ -21,7 +21,7 @@ from tzwc.convolution.algorithm import Algorithm, dtype_objection
 from tzwc.convolution.padding import is_padded, pad, padded_lengths, unpad
 from tzwc.convolution.problem import Problem
 
-__all__ = ["CHANNELS_LAST", "NATIVE", "PREPADDED", "pads_by_itself", "taps"]
+__all__ = ["CHANNELS_LAST", "CHANNELS_LAST_PREPADDED", "NATIVE", "PREPADDED", "pads_by_itself", "taps"]
 
 LONGEST_FAST_TAPS = 13
 """oneDNN's depthwise kernels leave their fast path above this when they pad by themselves (3.12, AVX-512)."""
@@ -213,6 +213,10 @@ def _make(name: str, summary: str, layout: _Layout, objection: Callable[[Problem
 
 NATIVE = _make("native", "the convolution of PyTorch", _Layout(False, False), _native_objection)
 PREPADDED = _make("prepadded", "PyTorch's, on an input padded in advance", _Layout(True, False), _prepadded_objection)
-CHANNELS_LAST = _make(
-    "channels_last", "PyTorch's, padded in advance and channels-last", _Layout(True, True), _native_objection
+CHANNELS_LAST = _make("channels_last", "PyTorch's, channels-last", _Layout(False, True), _native_objection)
+CHANNELS_LAST_PREPADDED = _make(
+    "channels_last_prepadded",
+    "PyTorch's, padded in advance and channels-last",
+    _Layout(True, True),
+    _prepadded_objection,
 )
