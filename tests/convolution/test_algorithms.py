@@ -182,7 +182,9 @@ def test_exact_leaves_out_what_is_accurate_relative_to_the_peak():
     assert set(legal_algorithms(strided, exact=True)[0]) == layouts
 
 
-@pytest.mark.parametrize("name", ["native", "prepadded", "channels_last", "channels_last_prepadded", "unfold", "shifts"])
+@pytest.mark.parametrize(
+    "name", ["native", "prepadded", "channels_last", "channels_last_prepadded", "unfold", "shifts"]
+)
 def test_one_nan_reaches_only_what_reads_it_by_an_exact_algorithm(name):
     problem = same(1, 2, 20, 3)
     x = numbers(1, 2, 20)
