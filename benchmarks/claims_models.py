@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from einops import rearrange, reduce
@@ -94,22 +94,28 @@ class Standardisation(nn.Module):
         return batch_standardise(x) if self.batch else instance_standardise(x)
 
 
-class ResidualCNN(nn.Module):
-    """A stem, three residual blocks of two convolutions of three taps an axis, mean over the grid, a linear head."""
+class Classifier(nn.Module):
+    """A stem, blocks, the mean over the grid, and a linear head."""
 
-    def __init__(self, data: Dataset, width: int) -> None:
+    def __init__(self, stem: nn.Module, blocks: Iterable[nn.Module], head: nn.Module) -> None:
         super().__init__()
-        conv = nn.Conv1d if len(data.grid) == 1 else nn.Conv2d
-        self.stem = conv(data.channels, width, 3, padding=1)
-        self.blocks = nn.ModuleList(ResidualBlock(len(data.grid), width) for _ in range(3))
-        self.head = nn.Linear(width, data.classes)
+        self.stem = stem
+        self.blocks = nn.Sequential(*blocks)
+        self.head = head
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(b classes)`` of ``x`` ``(b c …)``."""
-        x = self.stem(x)
-        for block in self.blocks:
-            x = block(x)
-        return self.head(reduce(x, "b c ... -> b c", "mean"))
+        return self.head(reduce(self.blocks(self.stem(x)), "b c ... -> b c", "mean"))
+
+
+class ResidualCNN(Classifier):
+    """A stem, three residual blocks of two convolutions of three taps an axis, mean over the grid, a linear head."""
+
+    def __init__(self, data: Dataset, width: int) -> None:
+        conv = nn.Conv1d if len(data.grid) == 1 else nn.Conv2d
+        stem = conv(data.channels, width, 3, padding=1)
+        blocks = [ResidualBlock(len(data.grid), width) for _ in range(3)]
+        super().__init__(stem, blocks, nn.Linear(width, data.classes))
 
 
 class ResidualBlock(nn.Module):
@@ -127,7 +133,7 @@ class ResidualBlock(nn.Module):
         return F.gelu(x + self.norm_2(self.second(inner)))
 
 
-class CKConv(nn.Module):
+class CKConv(Classifier):
     """Blocks of a depthwise convolution as long as the grid, its kernel a function of coordinates, and 1×1 mixers.
 
     In the manner of CKConv and CCNN (arXiv 2102.02611, 2206.03398): the kernel is a sine network of relative
@@ -135,19 +141,10 @@ class CKConv(nn.Module):
     """
 
     def __init__(self, data: Dataset, width: int) -> None:
-        super().__init__()
-        dims = len(data.grid)
-        conv = nn.Conv1d if dims == 1 else nn.Conv2d
-        self.stem = conv(data.channels, width, 1)
-        self.blocks = nn.ModuleList(CKBlock(data.grid, width) for _ in range(3))
-        self.head = nn.Linear(width, data.classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(b classes)`` of ``x`` ``(b c …)``."""
-        x = self.stem(x)
-        for block in self.blocks:
-            x = block(x)
-        return self.head(reduce(x, "b c ... -> b c", "mean"))
+        conv = nn.Conv1d if len(data.grid) == 1 else nn.Conv2d
+        stem = conv(data.channels, width, 1)
+        blocks = [CKBlock(data.grid, width) for _ in range(3)]
+        super().__init__(stem, blocks, nn.Linear(width, data.classes))
 
 
 class CKBlock(nn.Module):

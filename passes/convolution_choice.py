@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import get_args
-
 from torch import fx
 
 from tzwc.convolution import Problem, algorithms, find_algorithm, legal_algorithms
-from tzwc.convolution.problem import Direction
+from tzwc.convolution.problem import DIRECTIONS, Direction
 from tzwc.errors import InvalidArgumentError
 from tzwc.pipeline import PassContext
 from tzwc.tuning import Choice, choose
 
-__all__ = ["Algorithms", "choose_algorithm", "decide", "describe", "padded_first"]
+__all__ = ["choose_algorithm", "decide", "padded_first"]
 
 AUTO = "auto"
 
 
-@dataclass(frozen=True)
-class Algorithms:
-    """The names of the algorithms for one convolution and its gradients."""
-
-    forward: str = "native"
-    input_gradient: str = "native"
-    weight_gradient: str = "native"
-
-    def keywords(self) -> dict[str, str]:
-        """For :func:`tzwc.ops.convolution`."""
-        return {
-            "algorithm": self.forward,
-            "input_gradient": self.input_gradient,
-            "weight_gradient": self.weight_gradient,
-        }
-
-
-def describe(problem: Problem) -> str:
+def _describe(problem: Problem) -> str:
     """The sizes that a choice depends on most."""
     taps, lengths = "×".join(map(str, problem.kernel)), "×".join(map(str, problem.lengths))
     return f"{taps} taps on {lengths}"
@@ -63,7 +43,9 @@ def choose_algorithm(problem: Problem, context: PassContext) -> Choice:
     return Choice("native", {}, declined, "off", f"{mode} was asked for, but {declined[mode]}")
 
 
-def decide(problem: Problem, node: fx.Node, context: PassContext, *, unchanged: str, gradients: bool) -> Algorithms:
+def decide(
+    problem: Problem, node: fx.Node, context: PassContext, *, unchanged: str, gradients: bool
+) -> dict[str, str] | None:
     """Choose for ``problem`` and, with ``gradients``, for its two gradients; one remark for each.
 
     Args:
@@ -71,23 +53,25 @@ def decide(problem: Problem, node: fx.Node, context: PassContext, *, unchanged: 
         node: the call in the graph.
         unchanged: the algorithm that the call as it stands amounts to; choosing it is no rewrite.
         gradients: whether the call is differentiated with respect to input and kernel.
+
+    Returns:
+        The algorithms as :func:`tzwc.ops.convolution` takes them; ``None`` when the call is to stay.
     """
-    found: dict[str, Choice] = {}
-    directions: tuple[Direction, ...] = get_args(Direction) if gradients else ("forward",)
-    for direction in directions:
-        found[direction] = choose_algorithm(problem.with_(direction=direction), context)
+    directions: tuple[Direction, ...] = DIRECTIONS if gradients else ("forward",)
+    found = {direction: choose_algorithm(problem.with_(direction=direction), context) for direction in directions}
     differs = any(choice.algorithm != unchanged for choice in found.values())
     admitted = differs and context.admits("choose", (node,))
-    for direction in directions:
-        choice = found[direction]
+    for direction, choice in found.items():
         suffix = "" if direction == "forward" else f", {direction.replace('_', ' ')}"
         context.remark(
             "applied" if admitted and choice.algorithm != unchanged else "declined",
             "choose" if direction == "forward" else f"choose_{direction}",
-            f"{choice.algorithm} for {describe(problem)}{suffix}: {choice.why}",
+            f"{choice.algorithm} for {_describe(problem)}{suffix}: {choice.why}",
             (node,),
             choice=choice.algorithm,
             source=choice.source,
             **choice.costs(),
         )
-    return Algorithms(**{name: choice.algorithm if admitted else unchanged for name, choice in found.items()})
+    if not admitted:
+        return None
+    return {"algorithm" if name == "forward" else name: choice.algorithm for name, choice in found.items()}

@@ -118,17 +118,17 @@ def absorb(call: Convolution) -> Convolution:
     x, padding, mode = call.x, call.padding, call.padding_mode
     while (added := zeros_added(x, call.axes)) is not None:
         padding = tuple((a + c, b + d) for (a, b), (c, d) in zip(padding, added, strict=True))
-        x = x.args[0]  # type: ignore[assignment]
+        x = call_arguments(x)["self"]
     periods = None if any(any(pair) for pair in padding) else periods_added(x, call.axes)
     if periods is not None:
-        x, padding, mode = x.args[0], periods, "circular"  # type: ignore[assignment]
-    taps, reversed_axes = call.weight, frozenset[int]()
-    if taps.target is aten.flip.default:
-        rank = len(shape_of(taps))
-        reversed_axes = frozenset(int(d) % rank - 2 for d in call_arguments(taps)["dims"])
-    flip = bool(reversed_axes) and reversed_axes == frozenset(range(call.axes))
-    taps = taps.args[0] if flip else taps  # type: ignore[assignment]
-    return replace(call, x=x, padding=padding, padding_mode=mode, weight=taps, flip=flip)
+        x, padding, mode = call_arguments(x)["self"], periods, "circular"
+    weight, flip = call.weight, False
+    if weight.target is aten.flip.default:
+        reversal = call_arguments(weight)
+        rank = len(shape_of(weight))
+        if {int(d) % rank - 2 for d in reversal["dims"]} == set(range(call.axes)):
+            weight, flip = reversal["self"], True
+    return replace(call, x=x, padding=padding, padding_mode=mode, weight=weight, flip=flip)
 
 
 def _numbers(value: object, axes: int) -> tuple[int, ...] | None:

@@ -20,7 +20,7 @@ from torch import fx
 from tzwc.graph import insert_call, tensor_value
 from tzwc.passes.einsum_terms import einsum_terms
 from tzwc.passes.reshapes import permutation, permute, reshape
-from tzwc.passes.shapes import same_size, shape_of
+from tzwc.passes.shapes import Size, same_size, shape_of
 from tzwc.patterns import any_, call_arguments, op
 from tzwc.rules import Match, Rule
 
@@ -38,10 +38,10 @@ def _terms(node: fx.Node) -> tuple[list[fx.Node], list[str], str] | None:
     if found is None or call.get("path") or any(tensor_value(x) is None for x in operands):
         return None
     terms, output = found
-    sizes: dict[str, object] = {}
+    sizes: dict[str, Size] = {}
     for term, operand in zip(terms, operands, strict=True):
         for letter, size in zip(term, shape_of(operand), strict=True):
-            if not same_size(sizes.setdefault(letter, size), size):  # type: ignore[arg-type]
+            if not same_size(sizes.setdefault(letter, size), size):
                 return None  # broadcast, or not provably equal
     return operands, terms, output
 

@@ -22,7 +22,7 @@ from tzwc.convolution import Problem
 from tzwc.errors import InvalidArgumentError
 from tzwc.graph import hint, insert_call, replace_node, tensor_value
 from tzwc.ops import convolution, hyperzzw_convolution, prepare_kernel, prepared_convolution
-from tzwc.passes.convolution_choice import Algorithms, decide, padded_first
+from tzwc.passes.convolution_choice import decide, padded_first
 from tzwc.passes.convolutions import Convolution, absorb, read_convolution
 from tzwc.passes.shapes import Size, is_static, shape_of, static_nodes
 from tzwc.pipeline import Pass, PassContext
@@ -73,8 +73,7 @@ class _Rewriter:
 
     # --- a convolution of torch ---------------------------------------------------------------------------------------
 
-    def plain(self, call: Convolution) -> None:
-        absorbed = absorb(call)
+    def plain(self, call: Convolution, absorbed: Convolution) -> None:
         per_sample = not isinstance(call.group_count, int)
         problem = self._problem(absorbed, per_sample=per_sample)
         if isinstance(problem, str):
@@ -84,7 +83,7 @@ class _Rewriter:
         unchanged = padded_first(problem) if written else "native"
         gradients = self.grad and not problem.static_kernel
         chosen = decide(problem, call.node, self.context, unchanged=unchanged, gradients=gradients)
-        if set(chosen.keywords().values()) <= {unchanged, "native"} and chosen.forward == unchanged:
+        if chosen is None:
             return
         with self.graph.inserting_before(call.node):
             new = self._convolution(absorbed, problem, chosen, per_sample=per_sample)
@@ -124,7 +123,7 @@ class _Rewriter:
         except InvalidArgumentError as error:
             return str(error)
 
-    def _convolution(self, call: Convolution, problem: Problem, chosen: Algorithms, *, per_sample: bool) -> fx.Node:
+    def _convolution(self, call: Convolution, problem: Problem, chosen: dict[str, str], *, per_sample: bool) -> fx.Node:
         x, weight, like = call.x, call.weight, call.node
         if per_sample:
             x, weight = (
@@ -135,12 +134,12 @@ class _Rewriter:
         return self.insert(aten.reshape.default, new, [1, -1, *problem.out], like=like) if per_sample else new
 
     def _call(
-        self, x: fx.Node, kernel: fx.Node, bias: fx.Node | None, problem: Problem, chosen: Algorithms, like: fx.Node
+        self, x: fx.Node, kernel: fx.Node, bias: fx.Node | None, problem: Problem, chosen: dict[str, str], like: fx.Node
     ) -> fx.Node:
-        sizes = _keywords(problem)
+        sizes = problem.keywords()
         if not problem.static_kernel:
-            return self.insert(convolution, x, kernel, bias, like=like, **sizes, **chosen.keywords())
-        sizes |= {"lengths": problem.lengths, "algorithm": chosen.forward}
+            return self.insert(convolution, x, kernel, bias, like=like, **sizes, **chosen)
+        sizes |= {"lengths": problem.lengths, "algorithm": chosen["algorithm"]}
         prepared = self.insert(prepare_kernel, kernel, like=like, **sizes)
         del sizes["lengths"]
         sizes |= {"kernel_size": problem.kernel, "out_channels": problem.out_channels}
@@ -172,44 +171,29 @@ class _Rewriter:
         )
         unchanged = padded_first(problem)
         chosen = decide(problem, node, self.context, unchanged=unchanged, gradients=self.grad)
-        if set(chosen.keywords().values()) <= {unchanged, "native"} and chosen.forward == unchanged:
+        if chosen is None:
             return
         with self.graph.inserting_before(node):
             if not isinstance(product, fx.Node):
                 product = self.insert(aten.mul.Tensor, z, kernel, like=node)
             # Several values share what is made of the kernel, except where its gradient has an algorithm of its own.
             shared = len(values) > 1 and not self.grad
-            sizes = _keywords(problem)
+            sizes = problem.keywords()
             if shared:
-                sizes |= {"algorithm": chosen.forward}
+                sizes |= {"algorithm": chosen["algorithm"]}
                 taps = self.insert(prepare_kernel, product, lengths=problem.lengths, like=node, **sizes)
         for item in list(node.users):
             with self.graph.inserting_before(item):
-                source = values[item.args[1]]  # type: ignore[index]
+                position = item.args[1]
+                assert isinstance(position, int)
+                source = values[position]
                 if shared:
                     more = {"kernel_size": problem.kernel, "out_channels": problem.out_channels}
                     new = self.insert(prepared_convolution, source, taps, None, like=item, **sizes, **more)
                 else:
-                    new = self.insert(convolution, source, product, None, like=item, **sizes, **chosen.keywords())
+                    new = self.insert(convolution, source, product, None, like=item, **sizes, **chosen)
             replace_node(item, new)
             erase_if_dead(item)
-
-
-def _keywords(problem: Problem) -> dict[str, Any]:
-    """What operators need to know of a problem besides its tensors, without what is usual."""
-    keywords: dict[str, Any] = {"padding": problem.padding}
-    if problem.padding_mode != "zeros":
-        keywords["padding_mode"] = problem.padding_mode
-    for name in ("stride", "dilation"):
-        if max(getattr(problem, name)) > 1:
-            keywords[name] = getattr(problem, name)
-    if problem.per_sample:
-        keywords["per_sample"] = True
-    elif problem.groups != 1:
-        keywords["groups"] = problem.groups
-    if problem.flip:
-        keywords["flip"] = True
-    return keywords
 
 
 def _run(module: fx.GraphModule, context: PassContext) -> None:
@@ -223,18 +207,17 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
         if isinstance(call, Convolution) and math.prod(call.kernel_size) == 1:
             continue  # a matrix product; there is nothing to choose
         reason = call if isinstance(call, str) else None
+        absorbed = absorb(call) if isinstance(call, Convolution) else None
         involved = [node, *node.all_input_nodes]
-        if isinstance(call, Convolution):
-            absorbed = absorb(call)
-            involved += [absorbed.x, absorbed.weight]
+        involved += [] if absorbed is None else [absorbed.x, absorbed.weight]
         if reason is None and any(map(facts.is_written, involved)):
             reason = "an argument or the result shares memory that the program writes to"
         if reason is None:
             reason = _unknown([n for n in involved[1:] if len(shape_of(n)) > 2])
         if reason is not None:
             context.remark("declined", "choose", f"native, since {reason}", (node,))
-        elif isinstance(call, Convolution):
-            rewriter.plain(call)
+        elif isinstance(call, Convolution) and absorbed is not None:
+            rewriter.plain(call, absorbed)
         elif all(user.target is operator.getitem for user in node.users):
             rewriter.hyperzzw(node)
 

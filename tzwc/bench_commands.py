@@ -15,6 +15,8 @@ from tzwc.tuning_commands import convolution
 __all__ = ["register"]
 
 Backend = Annotated[str, typer.Option(help="A backend of torch.compile that lowers the rewritten graph.")]
+Rounds = Annotated[int, typer.Option(min=2, help="Of each measurement.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Trace = Annotated[bool, typer.Option("--traceback", help="Show the full traceback of an error.")]
 
@@ -34,8 +36,8 @@ def cache(
     contenders: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Of eager, tzwc, compile, freezing, const_fold; by default all.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=2, help="Of each measurement.")] = 25,
-    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
+    rounds: Rounds = 25,
+    threads: Threads = None,
     json_: Json = False,
     trace: Trace = False,
 ) -> None:
@@ -64,8 +66,8 @@ def capture(
             "compile_limitless.",
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=2, help="Of each measurement.")] = 25,
-    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
+    rounds: Rounds = 25,
+    threads: Threads = None,
     json_: Json = False,
     trace: Trace = False,
 ) -> None:
@@ -100,8 +102,8 @@ def model(
             "its allocator tuned, as NAME+allocator; by default all but freezing_max_autotune.",
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=2, help="Of each measurement.")] = 15,
-    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
+    rounds: Rounds = 15,
+    threads: Threads = None,
     limit: Annotated[float, typer.Option(min=0.1, help="Seconds after which a first call has failed.")] = 3600.0,
     share_caches: Annotated[
         bool, typer.Option("--share-caches", help="NAME+allocator finds what NAME has compiled: half the time.")
@@ -145,7 +147,7 @@ def train(
     backend: Backend = "inductor",
     contenders: Annotated[str, typer.Option(metavar="A,B,…", help="Of eager, compile, tzwc.")] = "eager,compile,tzwc",
     rounds: Annotated[int, typer.Option(min=2, help="Steps of each contender that are timed.")] = 15,
-    threads: Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")] = None,
+    threads: Threads = None,
     json_: Json = False,
     trace: Trace = False,
 ) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from tzwc.cache import Check
 from tzwc.convolution import algorithms
 from tzwc.errors import InvalidArgumentError
 from tzwc.lowering import Backend, check_backend
 from tzwc.pipeline import Pass
+from tzwc.tuning import Tune
 
-__all__ = ["TUNE_VARIABLE", "CompileOptions", "Tune"]
-
-Tune = Literal["measure", "model", "off"]
+__all__ = ["TUNE_VARIABLE", "CompileOptions"]
 
 TUNE_VARIABLE = "TZWC_TUNE"
 """Name of the environment variable that gives the option ``tune`` its default."""

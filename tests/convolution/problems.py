@@ -11,8 +11,6 @@ from torch import Tensor
 
 from tzwc.convolution import Problem
 
-DIRECTIONS = ("forward", "input_gradient", "weight_gradient")
-
 
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.convolution.problems import DIRECTIONS, operands, pair, same
+from tests.convolution.problems import operands, pair, same
 from tzwc.convolution import Problem, algorithms, compute, legal_algorithms
 from tzwc.convolution.accuracy import error_bound, summed_terms
+from tzwc.convolution.problem import DIRECTIONS
 
 PROBLEMS = [
     same(2, 3, 300, 31),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import examples
-from tests.convolution.problems import DIRECTIONS, loop, numbers, operands, pair, problems, reference, same
+from tests.convolution.problems import loop, numbers, operands, pair, problems, reference, same
 from tzwc.convolution import (
     Algorithm,
     Problem,
@@ -19,6 +19,7 @@ from tzwc.convolution import (
     register_algorithm,
 )
 from tzwc.convolution.accuracy import error_bound
+from tzwc.convolution.problem import DIRECTIONS
 from tzwc.errors import InvalidArgumentError
 
 

@@ -12,23 +12,11 @@ from tests.conftest import examples
 from tests.convolution.problems import numbers, operands, problems, reference, same
 from tzwc.convolution import Problem, algorithms, legal_algorithms
 from tzwc.convolution.accuracy import error_bound
+from tzwc.convolution.problem import DIRECTIONS
 from tzwc.errors import InvalidArgumentError
 from tzwc.ops import convolution, normalize_padding, prepare_kernel, prepared_convolution
 
 ROLES = ("algorithm", "input_gradient", "weight_gradient")
-DIRECTIONS = ("forward", "input_gradient", "weight_gradient")
-
-
-def modes(problem):
-    return {
-        "padding": problem.padding,
-        "padding_mode": problem.padding_mode,
-        "stride": problem.stride,
-        "dilation": problem.dilation,
-        "groups": problem.groups,
-        "flip": problem.flip,
-        "per_sample": problem.per_sample,
-    }
 
 
 def cases():
@@ -49,7 +37,7 @@ def test_gradcheck_in_each_role(problem, role, name):
     x, kernel, _ = (t.requires_grad_() for t in operands(problem))
 
     def function(x, kernel):
-        return convolution(x, kernel, **modes(problem), **{role: name})
+        return convolution(x, kernel, **problem.keywords(), **{role: name})
 
     assert torch.autograd.gradcheck(function, (x, kernel), fast_mode=True, check_forward_ad=True)
     assert torch.autograd.gradgradcheck(function, (x, kernel), fast_mode=True)
@@ -64,7 +52,7 @@ def test_transforms_of_functions(problem):
     names = dict.fromkeys(ROLES, "fft")
 
     def function(x, kernel):
-        return convolution(x, kernel, **modes(problem), **names)
+        return convolution(x, kernel, **problem.keywords(), **names)
 
     def energy(x, kernel):
         return function(x, kernel).square().sum()
@@ -92,13 +80,13 @@ def test_the_two_halves_are_the_whole(problem):
     x, kernel, _ = operands(problem)
     bias = numbers(problem.out_channels, seed=3)
     for name in legal_algorithms(problem)[0]:
-        whole = convolution(x, kernel, bias, **modes(problem), algorithm=name)
-        prepared = prepare_kernel(kernel, algorithm=name, lengths=problem.lengths, **modes(problem))
+        whole = convolution(x, kernel, bias, **problem.keywords(), algorithm=name)
+        prepared = prepare_kernel(kernel, algorithm=name, lengths=problem.lengths, **problem.keywords())
         sizes = {"kernel_size": problem.kernel, "out_channels": problem.out_channels}
-        found = prepared_convolution(x, prepared, bias, algorithm=name, **sizes, **modes(problem))
+        found = prepared_convolution(x, prepared, bias, algorithm=name, **sizes, **problem.keywords())
         assert found.is_contiguous()
         torch.testing.assert_close(found, whole, rtol=1e-12, atol=1e-12)
-        empty = prepared_convolution(x[:0], prepared, bias, algorithm=name, **sizes, **modes(problem))
+        empty = prepared_convolution(x[:0], prepared, bias, algorithm=name, **sizes, **problem.keywords())
         assert empty.shape == (0, *whole.shape[1:])
 
 
@@ -107,7 +95,7 @@ def test_nothing_but_the_operands_is_kept():
     problem = same(1, 2, 64, 33)
     x, kernel, _ = (t.requires_grad_() for t in operands(problem))
     with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda t: t):
-        convolution(x, kernel, **modes(problem), **dict.fromkeys(ROLES, "fft"))
+        convolution(x, kernel, **problem.keywords(), **dict.fromkeys(ROLES, "fft"))
     assert {t.data_ptr() for t in kept} == {x.data_ptr(), kernel.data_ptr()}
 
 
@@ -117,13 +105,13 @@ def test_half_types_and_autocast(dtype):
     x, kernel, _ = operands(problem)
     bias = numbers(3, dtype=torch.float32)
     with torch.autocast("cpu", dtype):
-        found = convolution(x, kernel, bias, **modes(problem), algorithm="fft")
+        found = convolution(x, kernel, bias, **problem.keywords(), algorithm="fft")
     halves = x.to(dtype), kernel.to(dtype)
-    torch.testing.assert_close(found, convolution(*halves, bias.to(dtype), **modes(problem), algorithm="fft"))
+    torch.testing.assert_close(found, convolution(*halves, bias.to(dtype), **problem.keywords(), algorithm="fft"))
     assert found.dtype == dtype
     truth = reference(problem, *(t.double() for t in halves))
     bound = error_bound(problem.with_(dtype=dtype), "fft", *halves)
-    plain = convolution(*halves, **modes(problem), algorithm="fft")
+    plain = convolution(*halves, **problem.keywords(), algorithm="fft")
     assert ((plain.double() - truth).abs() <= bound).all()
 
 
@@ -167,7 +155,7 @@ def test_padding_words():
 
 def compiled_agrees(problem, names, backend, batches=(3, 5), device="cpu"):
     def function(x, kernel):
-        return convolution(x, kernel, **modes(problem), **dict(zip(ROLES, names, strict=True))).sin()
+        return convolution(x, kernel, **problem.keywords(), **dict(zip(ROLES, names, strict=True))).sin()
 
     torch.compiler.reset()
     graphs = torch._dynamo.testing.CompileCounterWithBackend(backend)
@@ -223,7 +211,7 @@ def test_on_a_gpu(names):
     there = [t.detach().cuda().requires_grad_() for t in leaves]
     chosen = dict(zip(ROLES, names, strict=True))
     for ours, theirs in zip(there, leaves, strict=True):
-        found = torch.autograd.grad(convolution(*there, **modes(problem), **chosen).sin().sum(), ours)[0]
-        expected = torch.autograd.grad(convolution(*leaves, **modes(problem)).sin().sum(), theirs)[0]
+        found = torch.autograd.grad(convolution(*there, **problem.keywords(), **chosen).sin().sum(), ours)[0]
+        expected = torch.autograd.grad(convolution(*leaves, **problem.keywords()).sin().sum(), theirs)[0]
         torch.testing.assert_close(found.cpu(), expected, rtol=1e-10, atol=1e-10)
     compiled_agrees(problem, names, "aot_eager", device="cuda")

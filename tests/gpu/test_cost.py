@@ -12,7 +12,7 @@ H100 = TARGETS["cuda:90"]
 
 
 def step(kernel: str, nbytes: int, flops: int = 0, *, kind: str = "triton", launches: int = 1) -> Launch:
-    return Launch(kernel, kind, nbytes, flops, launches, "float32", ())  # type: ignore[arg-type]
+    return Launch(kernel, kind, nbytes, flops, launches, "float32", ())
 
 
 def program(*launches: Launch, target: Target = H100) -> Program:

@@ -79,10 +79,10 @@ def test_wrong_arguments_are_named() -> None:
     with pytest.raises(InvalidArgumentError, match=r"target='cuda:12' is unknown: choose one of cuda:80, cuda:90"):
         lower(Hyper(), x, target="cuda:12")
     with pytest.raises(InvalidArgumentError, match="model="):
-        lower(torch.relu, x)  # type: ignore[arg-type]
+        lower(torch.relu, x)
     with pytest.raises(InvalidArgumentError, match="unknown option 'backend'"):
         lower(Hyper(), x, backend="eager")
-    own = tzwc.passes.Pass("cse", "not the known one", lambda module, context: None)  # noqa: ARG005
+    own = tzwc.passes.Pass("cse", "not the known one", lambda *_: None)
     with pytest.raises(InvalidArgumentError, match="module:NAME"):
         lower(Hyper(), x, passes=[own])
 

@@ -32,4 +32,4 @@ class FakeTimer:
 
 def takes(seconds: Mapping[str, float]) -> dict[str, Callable[[], Call]]:
     """Candidates for a :class:`FakeTimer`."""
-    return {name: (lambda s=value: lambda: s) for name, value in seconds.items()}  # type: ignore[misc]
+    return {name: (lambda s=value: lambda: s) for name, value in seconds.items()}

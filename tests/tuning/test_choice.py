@@ -164,7 +164,7 @@ def test_a_store_that_cannot_be_written_to_changes_nothing(tmp_path: Path, prete
 
 def test_wrong_arguments() -> None:
     with pytest.raises(InvalidArgumentError, match="tune='maybe'"):
-        choose(PROBLEM, tune="maybe")  # type: ignore[arg-type]
+        choose(PROBLEM, tune="maybe")
     with pytest.raises(InvalidArgumentError, match="no algorithm can compute"):
         choose(PROBLEM.with_(dtype=torch.complex64))
 

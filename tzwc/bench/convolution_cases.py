@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import get_args
 
 from tzwc.convolution import Problem
-from tzwc.convolution.problem import Direction
+from tzwc.convolution.problem import DIRECTIONS, Direction
 from tzwc.tuning.geometries import BENCHMARK, Bounds, draw
 
 __all__ = ["FIXED", "Case", "FixedPoint", "draw_cases"]
@@ -30,7 +29,7 @@ class Case:
     @property
     def directions(self) -> tuple[Problem, ...]:
         """The problems that are timed, each by itself."""
-        directions: tuple[Direction, ...] = get_args(Direction) if self.backward else ("forward",)
+        directions: tuple[Direction, ...] = DIRECTIONS if self.backward else ("forward",)
         return tuple(self.problem.with_(direction=direction) for direction in directions)
 
 

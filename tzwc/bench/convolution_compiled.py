@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tzwc.bench.convolution_cases import FIXED
 from tzwc.convolution import Problem
-from tzwc.convolution.problem import Direction
+from tzwc.convolution.problem import DIRECTIONS, Direction
 from tzwc.ops import convolution, prepare_kernel, prepared_convolution
 from tzwc.tuning.choice import choose
 from tzwc.tuning.store import Store
@@ -43,7 +43,7 @@ def compare(problem: Problem, backward: bool, store: Store, rounds: int, backend
         rounds: of both sides, in turns.
         backend: of ``torch.compile``.
     """
-    directions: tuple[Direction, ...] = get_args(Direction) if backward else ("forward",)
+    directions: tuple[Direction, ...] = DIRECTIONS if backward else ("forward",)
     chosen = [choose(problem.with_(direction=d), store=store).algorithm for d in directions]
     result: dict[str, Any] = {"problem": problem_to_dict(problem), "backward": backward, "algorithms": chosen}
     if set(chosen) == {"native"}:
@@ -73,28 +73,20 @@ def compare(problem: Problem, backward: bool, store: Store, rounds: int, backend
 
 
 def _ours(problem: Problem, chosen: list[str], kernel: Tensor, backward: bool) -> tuple[Function, Tensor]:
-    common = {
-        "padding": problem.padding,
-        "padding_mode": problem.padding_mode,
-        "stride": problem.stride,
-        "dilation": problem.dilation,
-        "groups": problem.groups,
-        "flip": problem.flip,
-        "per_sample": problem.per_sample,
-    }
+    common = problem.keywords()
     if problem.static_kernel and not backward:  # what hoist_static makes of it
-        prepared = prepare_kernel(kernel, algorithm=chosen[0], lengths=problem.lengths, **common)  # type: ignore[arg-type]
-        sizes = {"kernel_size": problem.kernel, "out_channels": problem.out_channels}
+        prepared = prepare_kernel(kernel, algorithm=chosen[0], lengths=problem.lengths, **common)
+        sizes: dict[str, Any] = {"kernel_size": problem.kernel, "out_channels": problem.out_channels}
         # In tzwc's graphs, too, it is traced without Dynamo.
         torch.compiler.allow_in_graph(prepared_convolution)  # type: ignore[no-untyped-call]
         return (
-            lambda x, p: prepared_convolution(x, p, algorithm=chosen[0], **sizes, **common),  # type: ignore[arg-type]
+            lambda x, p: prepared_convolution(x, p, algorithm=chosen[0], **sizes, **common),
             prepared,
         )
-    names = {"algorithm": chosen[0]}
+    names: dict[str, Any] = {"algorithm": chosen[0]}
     if backward:
         names |= {"input_gradient": chosen[1], "weight_gradient": chosen[2]}
-    return lambda x, k: convolution(x, k, **names, **common), kernel  # type: ignore[arg-type]
+    return lambda x, k: convolution(x, k, **names, **common), kernel
 
 
 def _plain(problem: Problem) -> Function:

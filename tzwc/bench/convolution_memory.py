@@ -11,6 +11,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from tzwc.convolution import Problem, legal_algorithms
+from tzwc.convolution.problem import DIRECTIONS
 from tzwc.ops import convolution
 from tzwc.tuning.workload import operands
 
@@ -21,7 +22,7 @@ def peak_by_algorithm(problem: Problem, names: list[str]) -> dict[str, int]:
     """Peak bytes for each of ``names`` that can compute the forward problem and both of its gradients."""
     found = {}
     for name in names:
-        if all(name in legal_algorithms(p)[0] for p in _directions(problem)):
+        if all(name in legal_algorithms(p)[0] for p in (problem.with_(direction=d) for d in DIRECTIONS)):
             found[name] = peak_bytes(problem, (name, name, name))
     return found
 
@@ -35,13 +36,7 @@ def peak_bytes(problem: Problem, names: tuple[str, str, str]) -> int:
         y = convolution(
             x,
             kernel,
-            padding=problem.padding,
-            padding_mode=problem.padding_mode,
-            stride=problem.stride,
-            dilation=problem.dilation,
-            groups=problem.groups,
-            flip=problem.flip,
-            per_sample=problem.per_sample,
+            **problem.keywords(),
             algorithm=names[0],
             input_gradient=names[1],
             weight_gradient=names[2],
@@ -73,7 +68,3 @@ def _peak_cuda(call: object) -> int:
     torch.cuda.reset_peak_memory_stats()
     call()
     return int(torch.cuda.max_memory_allocated()) - before
-
-
-def _directions(problem: Problem) -> list[Problem]:
-    return [problem.with_(direction=d) for d in ("forward", "input_gradient", "weight_gradient")]

@@ -18,14 +18,12 @@ from torch import Tensor
 
 from tzwc.convolution.algorithm import find_algorithm
 from tzwc.convolution.computation import compute
-from tzwc.convolution.problem import Direction, Problem
+from tzwc.convolution.problem import DIRECTIONS, Direction, Problem
 
-__all__ = ["DIRECTIONS", "Names", "differentiable"]
+__all__ = ["Names", "differentiable"]
 
 Names = tuple[str, str, str]
 """Algorithms for the directions in the order of :data:`DIRECTIONS`."""
-
-DIRECTIONS: tuple[Direction, ...] = ("forward", "input_gradient", "weight_gradient")
 
 _ADJOINTS: dict[Direction, tuple[tuple[Direction, int], tuple[Direction, int]]] = {
     "forward": (("input_gradient", 0), ("weight_gradient", 1)),

@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
 from tzwc.errors import InvalidArgumentError
 
-__all__ = ["Direction", "PaddingMode", "Problem"]
+__all__ = ["DIRECTIONS", "Direction", "PaddingMode", "Problem"]
 
 PaddingMode = Literal["zeros", "circular"]
 Direction = Literal["forward", "input_gradient", "weight_gradient"]
+
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+"""The result of a convolution, and its gradients for input and kernel."""
 
 
 @dataclass(frozen=True)
@@ -128,3 +131,20 @@ class Problem:
     def with_(self, **changes: object) -> Problem:
         """A copy with some attributes changed."""
         return replace(self, **changes)  # type: ignore[arg-type]
+
+    def keywords(self) -> dict[str, Any]:
+        """What :func:`tzwc.ops.convolution` is told besides tensors and algorithms, without what is usual."""
+        found: dict[str, Any] = {"padding": self.padding}
+        if self.padding_mode != "zeros":
+            found["padding_mode"] = self.padding_mode
+        if max(self.stride) > 1:
+            found["stride"] = self.stride
+        if max(self.dilation) > 1:
+            found["dilation"] = self.dilation
+        if self.per_sample:
+            found["per_sample"] = True
+        elif self.groups != 1:
+            found["groups"] = self.groups
+        if self.flip:
+            found["flip"] = True
+        return found

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tzwc.convolution.algorithm import exactness_objection, find_algorithm, widens
-from tzwc.convolution.autograd import DIRECTIONS, Names, differentiable
+from tzwc.convolution.autograd import Names, differentiable
 from tzwc.convolution.native import pads_by_itself
-from tzwc.convolution.problem import PaddingMode, Problem
+from tzwc.convolution.problem import DIRECTIONS, PaddingMode, Problem
 from tzwc.errors import InvalidArgumentError
 
 __all__ = ["convolution", "prepare_kernel", "prepared_convolution"]

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from tzwc.convolution import Problem, algorithms, legal_algorithms
-from tzwc.convolution.problem import Direction
+from tzwc.convolution.problem import DIRECTIONS
 from tzwc.tuning.cost_model import CostModel, Sample
 from tzwc.tuning.geometries import CALIBRATION, stream
 from tzwc.tuning.machine import fingerprint
@@ -113,7 +113,7 @@ def calibrate(
             if timer.now() - start > seconds:
                 break
             problem = forward.with_(device=device)
-            for direction in get_args(Direction):
+            for direction in DIRECTIONS:
                 samples.append(sample(problem.with_(direction=direction), model_for(device), timer))
             if progress is not None:
                 progress(min(1.0, (timer.now() - start) / seconds), len(samples))
