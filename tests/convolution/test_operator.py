@@ -90,6 +90,25 @@ def test_the_two_halves_are_the_whole(problem):
         assert empty.shape == (0, *whole.shape[1:])
 
 
+@settings(max_examples=examples(10))
+@given(problems())
+def test_gradients_of_the_second_half_reach_a_normalization_in_a_layout_that_it_reads(problem):
+    """ATen's batch normalization on CPU misreads some gradients that are channels-last."""
+    x, kernel, _ = operands(problem)
+    leaves = [t.requires_grad_() for t in (x, kernel)]
+    inputs = [torch.nn.functional.instance_norm(t) if t[0, 0].numel() > 1 else t * 1 for t in leaves]
+    weights = numbers(*reference(problem, x, kernel).shape, seed=4)
+    expected = torch.autograd.grad((reference(problem, *inputs) * weights).sum(), leaves, retain_graph=True)
+    for name in legal_algorithms(problem)[0]:
+        prepared = prepare_kernel(inputs[1], algorithm=name, lengths=problem.lengths, **problem.keywords())
+        sizes = {"kernel_size": problem.kernel, "out_channels": problem.out_channels}
+        y = prepared_convolution(inputs[0], prepared, algorithm=name, **sizes, **problem.keywords())
+        found = torch.autograd.grad(y, leaves, weights, retain_graph=True, materialize_grads=True)
+        scale = max(1.0, *(g.abs().max().item() for g in expected))
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9 * scale)
+
+
 def test_nothing_but_the_operands_is_kept():
     kept = []
     problem = same(1, 2, 64, 33)

@@ -77,8 +77,6 @@ def _ours(problem: Problem, chosen: list[str], kernel: Tensor, backward: bool) -
     if problem.static_kernel and not backward:  # what hoist_static makes of it
         prepared = prepare_kernel(kernel, algorithm=chosen[0], lengths=problem.lengths, **common)
         sizes: dict[str, Any] = {"kernel_size": problem.kernel, "out_channels": problem.out_channels}
-        # In tzwc's graphs, too, it is traced without Dynamo.
-        torch.compiler.allow_in_graph(prepared_convolution)  # type: ignore[no-untyped-call]
         return (
             lambda x, p: prepared_convolution(x, p, algorithm=chosen[0], **sizes, **common),
             prepared,

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +55,9 @@ class _Layout:
         if not self.channels_last:
             return values
         image = values.unsqueeze(2) if problem.axes == 1 else values
+        if torch.is_grad_enabled():
+            arranged: Tensor = _Arranged.apply(image, _FORMATS[problem.axes - 1])  # type: ignore[no-untyped-call]
+            return arranged
         return image.contiguous(memory_format=_FORMATS[problem.axes - 1])
 
     def restore(self, problem: Problem, values: Tensor) -> Tensor:
@@ -68,6 +72,32 @@ class _Layout:
         if self.channels_last and problem.axes == 1:
             return (1, *problem.stride), (0, *self.padding(problem)), (1, *problem.dilation)
         return problem.stride, self.padding(problem), problem.dilation
+
+
+class _Arranged(torch.autograd.Function):
+    """A copy in a memory format, with contiguous gradients.
+
+    Left alone, the gradient would come channels-last and, the rows of a per-sample convolution being one image, with
+    strides that are ambiguous. ATen's batch normalization on CPU then reads them wrongly (2.13).
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(image: Tensor, memory_format: torch.memory_format) -> Tensor:
+        return image.contiguous(memory_format=memory_format)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, torch.memory_format], output: Tensor) -> None:  # noqa: ARG004
+        ctx.memory_format = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        return gradient.contiguous(), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return tangent.contiguous(memory_format=ctx.memory_format)
 
 
 def pads_by_itself(problem: Problem) -> bool:
@@ -145,7 +175,7 @@ def _gradient(layout: _Layout, problem: Problem, a: Tensor, b: Tensor) -> Tensor
         return unpad(problem, result).contiguous() if written else result
     result = found[1].squeeze(2) if found[1].dim() > 2 + problem.axes else found[1]
     result = result.reshape(*a.shape[:2], *problem.kernel) if problem.per_sample else result
-    return taps(problem, result)
+    return taps(problem, result).contiguous()
 
 
 # --- what the running time is made of -----------------------------------------------------------------------------

@@ -86,11 +86,6 @@ def convolution(
     return _add_bias(y, bias, problem.axes)
 
 
-# Dynamo refuses autograd functions with a forward mode of their own. It need not look inside: everything but tensors is
-# constant, and AOTAutograd traces the call like any other.
-torch.compiler.allow_in_graph(convolution)  # type: ignore[no-untyped-call]
-
-
 def prepare_kernel(
     kernel: Tensor,
     *,
@@ -178,6 +173,12 @@ def prepared_convolution(
         y = chosen.run(problem, x, prepared)
         y = y if chosen.narrow else y.contiguous()  # PyTorch's own keep the layout of their input
     return _add_bias(y.to(dtype), bias, problem.axes)
+
+
+# Dynamo refuses autograd functions with a forward mode of their own. It need not look inside: everything but tensors is
+# constant, and AOTAutograd traces the calls like any other.
+for _operator in (convolution, prepared_convolution):
+    torch.compiler.allow_in_graph(_operator)  # type: ignore[no-untyped-call]
 
 
 def _add_bias(y: Tensor, bias: Tensor | None, axes: int) -> Tensor:
