@@ -11,10 +11,10 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit format benchmark clean
+.PHONY: help demo test lint types unit test-deep coverage format benchmark clean
 
 help:  ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(DEMO_READY)  ## Train the digits model, compile it, check it against eager and measure it
 	$(BIN)/tzwc demo
@@ -30,6 +30,15 @@ types: $(TEST_READY)  ## mypy --strict on tzwc, tzwc.passes and tzwc.models
 
 unit: $(TEST_READY)  ## pytest, a process for each core (four at most: each takes 1.5 GB)
 	$(BIN)/python -m pytest -q --durations=5 -n auto --maxprocesses=4 --dist=loadfile
+
+test-deep: $(TEST_READY)  ## The properties alone, with hundreds of times the examples: hours; what failed comes first next time
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -q --durations=0 --durations-min=60 -n auto --maxprocesses=4
+
+coverage: $(TEST_READY)  ## Which branches of tzwc, passes and models the tests take: half an hour, one core
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
 
 format: $(TEST_READY)  ## Rewrite the sources as ruff wants them
 	$(BIN)/ruff check --fix .
