@@ -28,8 +28,8 @@ def compile(model: nn.Module, *, passes: Sequence[Pass | str] | None = None, **o
         model: any module. It is not changed, and the result shares its parameters, buffers and submodules.
         passes: the pipeline, as :class:`tzwc.passes.Pass` objects or names; by default all, in documented order.
         **options: fields of :class:`tzwc.options.CompileOptions`: ``backend``, ``dynamic``, ``static_sizes``,
-            ``cache_bytes``, ``check``, ``convolution``, ``tune``, ``exact``, ``verify``, ``max_specialisations``,
-            ``snapshots``.
+            ``cache_bytes``, ``check``, ``convolution``, ``tune``, ``exact``, ``keep_buffers``, ``verify``,
+            ``max_specialisations``, ``snapshots``.
 
     Raises:
         InvalidArgumentError: an argument cannot be used; the message names it, its value and the choices.

@@ -8,7 +8,7 @@ every order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,25 +18,29 @@ from tzwc.errors import TzwcError
 from tzwc.graph import is_mutating, is_random
 from tzwc.lowering import Lowered
 
-__all__ = ["SecondDerivativeError", "twice_differentiable"]
+__all__ = ["Gradients", "SecondDerivativeError", "twice_differentiable"]
+
+Gradients = Callable[..., Sequence[Tensor | None]]
+"""``torch.autograd.grad``, or that in circumstances of its own."""
 
 
 class SecondDerivativeError(TzwcError, RuntimeError):
     """A second derivative was asked of a graph that cannot be evaluated a second time with the same result."""
 
 
-def twice_differentiable(code: Lowered, graph: fx.GraphModule) -> Lowered:
+def twice_differentiable(code: Lowered, graph: fx.GraphModule, gradients: Gradients = torch.autograd.grad) -> Lowered:
     """``code`` with derivatives of every order.
 
     Args:
         code: lowered from ``graph``, with a first derivative.
         graph: the same function by PyTorch's operators.
+        gradients: how the first derivative is taken.
     """
     repeatable = not any(is_mutating(n) or is_random(n) for n in graph.graph.nodes)
 
     def run(*arguments: Any) -> Sequence[Any]:
         results: Sequence[Any] = _Lowered.apply(  # type: ignore[no-untyped-call]
-            code, graph, repeatable, *arguments
+            code, graph, repeatable, gradients, *arguments
         )
         return results
 
@@ -47,8 +51,15 @@ class _Lowered(torch.autograd.Function):
     """``code(*arguments)``; the graph of its own backward is kept apart from the caller's."""
 
     @staticmethod
-    def forward(ctx: Any, code: Lowered, graph: fx.GraphModule, repeatable: bool, *arguments: Any) -> tuple[Any, ...]:
-        ctx.graph, ctx.repeatable = graph, repeatable
+    def forward(
+        ctx: Any,
+        code: Lowered,
+        graph: fx.GraphModule,
+        repeatable: bool,
+        gradients: Gradients,
+        *arguments: Any,
+    ) -> tuple[Any, ...]:
+        ctx.graph, ctx.repeatable, ctx.gradients = graph, repeatable, gradients
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*arguments)
         with torch.enable_grad():
@@ -75,9 +86,9 @@ class _Lowered(torch.autograd.Function):
         else:
             inputs, outputs = ctx.inner
             ctx.inner = None  # frees the intermediates; a second backward evaluates the graph again
-        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[3:]) if needed]
+        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[4:]) if needed]
         reached = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None and o.requires_grad]
-        found = torch.autograd.grad(
+        found = ctx.gradients(
             [o for o, _ in reached],
             [inputs[i] for i in wanted],
             [g for _, g in reached],
@@ -85,4 +96,4 @@ class _Lowered(torch.autograd.Function):
             allow_unused=True,
         )
         by_position = dict(zip(wanted, found, strict=True))
-        return (None, None, None, *(by_position.get(i) for i in range(len(inputs))))
+        return (None, None, None, None, *(by_position.get(i) for i in range(len(inputs))))

@@ -45,6 +45,7 @@ class CompileOptions:
             ``TZWC_TUNE`` sets the default.
         exact: only algorithms whose results are sums of products of their own inputs, which an FFT's are not; see
             :mod:`tzwc.convolution`.
+        keep_buffers: keep the memory of large intermediate results between calls, on CPU; see :mod:`tzwc.buffers`.
         verify: compare the captured graph with the module before its first answer is returned.
         max_specialisations: graphs kept for one module; beyond it, the module runs as it was.
         snapshots: remember the graph after every pass, for ``fast.stages``, dumps and diffs; otherwise only the last.
@@ -62,6 +63,7 @@ class CompileOptions:
     convolution: str = "auto"
     tune: Tune = field(default_factory=_default_tune)
     exact: bool = False
+    keep_buffers: bool = True
     verify: bool = True
     max_specialisations: int = 16
     snapshots: bool = True
@@ -73,8 +75,9 @@ class CompileOptions:
         _one_of("tune", self.tune, get_args(Tune))
         _at_least("static_sizes", self.static_sizes, 1)
         _at_least("max_specialisations", self.max_specialisations, 1)
-        if not isinstance(self.exact, bool):
-            raise InvalidArgumentError(f"exact={self.exact!r} must be True or False")
+        for name in ("exact", "keep_buffers"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise InvalidArgumentError(f"{name}={value!r} must be True or False")
         if self.cache_bytes is not None:
             _at_least("cache_bytes", self.cache_bytes, 0)
         for step in self.passes:

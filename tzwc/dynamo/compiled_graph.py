@@ -14,8 +14,9 @@ from torch._dynamo.exc import RestartAnalysis, SkipFrame
 from torch._guards import TracingContext, tracing
 from torch._inductor import config as inductor_config
 
+from tzwc.buffers import with_kept_buffers
 from tzwc.describe import versions
-from tzwc.double_backward import twice_differentiable
+from tzwc.double_backward import Gradients, twice_differentiable
 from tzwc.dynamo.agreement import disagreement
 from tzwc.dynamo.kept import KeptValues
 from tzwc.dynamo.records import record_of
@@ -123,8 +124,12 @@ class CompiledGraph:
         self.stages, self.split, self.kept, self.retraced = stages, parts, kept, retraced
         with self._converted():
             code = self._lower(parts.residual, lowered_for)
-        if code is not parts.residual and self.grad and _separable(parts.residual):
-            code = twice_differentiable(code, parts.residual)
+        if code is not parts.residual:
+            gradients: Gradients = torch.autograd.grad
+            if self._options.keep_buffers:
+                code, gradients = with_kept_buffers(code), with_kept_buffers(gradients)
+            if self.grad and _separable(parts.residual):
+                code = twice_differentiable(code, parts.residual, gradients)
         return self._caller(module, code, parts.residual, kept, places)
 
     def _passes(self, retraced: Retraced, examples: Sequence[Any]) -> tuple[list[Stage], Split]:

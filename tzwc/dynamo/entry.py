@@ -26,7 +26,7 @@ def backend(
         module: the graph.
         examples: arguments like those that it will be called with.
         options: ``passes``, ``backend`` (what lowers the rewritten graph), ``cache_bytes``, ``check``,
-            ``convolution``, ``tune``, ``exact`` and ``verify``, as for :func:`tzwc.compile`.
+            ``convolution``, ``tune``, ``exact``, ``keep_buffers`` and ``verify``, as for :func:`tzwc.compile`.
         mode: of ``torch.compile``; for Inductor, which ``backend`` is unless something else was chosen.
 
     Raises:

@@ -14,7 +14,7 @@ from tzwc.passes import DEFAULT_PASSES, by_name
 
 __all__ = ["NAMES", "InvalidOptionError", "inductor_settings", "settings_of"]
 
-NAMES = ("backend", "cache_bytes", "check", "convolution", "exact", "passes", "tune", "verify")
+NAMES = ("backend", "cache_bytes", "check", "convolution", "exact", "keep_buffers", "passes", "tune", "verify")
 """The options of ``tzwc.compile`` that mean something here; sizes and the number of graphs are Dynamo's to decide."""
 
 

@@ -2,6 +2,7 @@
 //
 // Every object of Python and of torch is touched with the GIL held.
 
+#include "_native_buffers.h"
 #include "_native_dicts.h"
 #include "_native_object.h"
 #include "_native_tensors.h"
@@ -179,7 +180,38 @@ PyObject* address(PyObject* /*module*/, PyObject* tensor) {
   return PyLong_FromVoidPtr(impl_of(tensor));
 }
 
+PyObject* buffers_install(PyObject* /*module*/, PyObject* /*unused*/) {
+  return guarded<PyObject*>(nullptr, [] { return PyBool_FromLong(install_buffers()); });
+}
+
+PyObject* buffers_enter(PyObject* /*module*/, PyObject* /*unused*/) {
+  ++scope_depth;
+  Py_RETURN_NONE;
+}
+
+PyObject* buffers_leave(PyObject* /*module*/, PyObject* /*unused*/) {
+  if (--scope_depth == 0) {
+    arena->age();
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* buffers_release(PyObject* /*module*/, PyObject* /*unused*/) {
+  arena->release();
+  Py_RETURN_NONE;
+}
+
+PyObject* buffers_statistics(PyObject* /*module*/, PyObject* /*unused*/) {
+  const auto [in_use, reached] = arena->statistics();
+  return Py_BuildValue("nn", static_cast<Py_ssize_t>(in_use), static_cast<Py_ssize_t>(reached));
+}
+
 PyMethodDef functions[] = {
+    {"buffers_install", buffers_install, METH_NOARGS, "Whether there is kept memory; must be called before the others."},
+    {"buffers_enter", buffers_enter, METH_NOARGS, "Take large buffers of this thread from kept memory."},
+    {"buffers_leave", buffers_leave, METH_NOARGS, "End what the last buffers_enter of this thread began."},
+    {"buffers_release", buffers_release, METH_NOARGS, "Give what is not in use back to the system."},
+    {"buffers_statistics", buffers_statistics, METH_NOARGS, "Bytes in use, and bytes that may have memory."},
     {"setup", setup, METH_VARARGS, "Take the classes of plain tensors."},
     {"address", address, METH_O, "Where a tensor's C++ object is believed to be."},
     {nullptr, nullptr, 0, nullptr}};
