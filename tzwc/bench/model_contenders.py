@@ -34,8 +34,10 @@ ALLOCATOR: Final[Mapping[str, str]] = {
     "MALLOC_MMAP_THRESHOLD_": _RAISED,
     "MALLOC_TRIM_THRESHOLD_": _RAISED,
     "MALLOC_TOP_PAD_": str(64 << 20),
+    "THP_MEM_ALLOC_ENABLE": "1",
 }
-"""Makes glibc keep large buffers that were freed, instead of giving them back and faulting in every page again."""
+"""Makes glibc keep large buffers that were freed, instead of giving them back and faulting in every page again, and
+PyTorch ask for huge pages, of which there are fewer. (tzwc does both for its graphs by itself: see tzwc.buffers.)"""
 
 _ONLY_INDUCTOR = ("contiguous", "max_autotune", "freezing", "freezing_max_autotune")
 _ONLY_INFERENCE = ("freezing", "freezing_max_autotune")
