@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     texts = sources()
     drawn = _draw(texts, options.seed, options.count, options.only)
+    part, parts = map(int, options.part.split("/"))
+    drawn = drawn[part::parts]
     if options.list:
         for fault in drawn:
             print(_headline(fault))
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--only", default="", help="draw as always, keep those whose line in --list contains this")
+    parser.add_argument("--part", default="0/1", help="1/3: of each three drawn the second, to run side by side")
     parser.add_argument("--list", action="store_true", help="draw only")
     parser.add_argument("--out", default="out/faults.md", help="the table")
     parser.add_argument("--recorded", type=Path, help="a file that keeps what tests execute for the next run")
@@ -122,8 +125,9 @@ def _short(text: str) -> str:
 def _table(results: Sequence[tuple[Fault, Outcome]], options: argparse.Namespace) -> str:
     missed = [fault for fault, outcome in results if not outcome.test]
     found = len(results) - len(missed)
+    drawn = f"seed {options.seed}, count {options.count}, part {options.part}"
     lines = [
-        f"{found} of {len(results)} faults found (seed {options.seed}, count {options.count}); survivors:",
+        f"{found} of {len(results)} faults found ({drawn}); survivors:",
         *(f"- {_headline(fault)}" for fault in missed),
         "",
         "| place | fault | before | after | found by | how |",

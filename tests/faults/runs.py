@@ -101,13 +101,14 @@ def _run(seconds: Mapping[str, float]) -> dict[str, str]:
 
 
 class _Library:
-    """Gives every run the extension that was built by the first, instead of letting each build its own."""
+    """Lets tests use the compiled extension in the user's cache, instead of each run starting to compile its own."""
 
     def pytest_collection_finish(self) -> None:
         with contextlib.suppress(ImportError):
+            from tzwc.watch.build import default_directory
             from tzwc.watch.extension import extension
 
-            extension._directory = Path("extension").resolve()
+            extension._directory = default_directory()
 
 
 class _Recorder:

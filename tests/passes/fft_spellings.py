@@ -64,6 +64,9 @@ DEPTHWISE = {
     "residual outside": lambda k, x: out(tf.rfft(x, n=N) * tf.rfft(k, n=N))[..., :L] + x * k[:, :1],
     "narrow": lambda k, x: out(tf.rfft(x, n=N) * tf.rfft(k, n=N)).narrow(-1, 1, L),
     "two parts": lambda k, x: (lambda y: (y[..., :L], y[..., L:20]))(out(tf.rfft(x, n=N) * tf.rfft(k, n=N))),
+    "two parts out of the middle": lambda k, x: (lambda y: (y[..., 2:8], y[..., 8:20]))(
+        out(tf.rfft(x, n=N) * tf.rfft(k, n=N))
+    ),
     "every second": lambda k, x: out(tf.rfft(x, n=N) * tf.rfft(k, n=N))[..., 1:L:2],
     "cut by n": lambda k, x: out(tf.rfft(x, n=N) * tf.rfft(k.repeat(1, 4), n=N))[..., -1:],
     "in-place product": lambda k, x: out(tf.rfft(x, n=N).mul_(tf.rfft(k, n=N)))[..., :L],

@@ -58,6 +58,22 @@ def test_the_batch_stays_open(function, kernel, x, mode):
     assert_close(program, double(B + 3, *x[1:]))
 
 
+@pytest.mark.parametrize(
+    "read",
+    [lambda y, n: y[..., :n], lambda y, n: y[..., n:], lambda y, n: y.narrow(-1, 1, n), lambda y, n: y.narrow(-1, n, 3)],
+    ids=["to n", "from n", "n elements", "3 elements from n"],
+)
+def test_a_slice_of_open_bounds_reads_everything(read):
+    def function(k, x):
+        return read(out(tf.rfft(x, n=N) * tf.rfft(k, n=N)), x.shape[0])
+
+    program = capture_program(function, double(C, K), double(B, C, L), dynamic=True)
+    program.run(*PASSES)
+    assert not transforms(program)
+    assert_close(program)
+    assert_close(program, double(B + 3, C, L))
+
+
 def test_one_kernel_a_sample():
     program = capture_program(
         lambda k, x: out(tf.rfft(x, n=N) * tf.rfft(torch.tanh(x * k[:, :1]), n=N))[..., :L],
