@@ -93,10 +93,7 @@ def _total(nodes: Sequence[fx.Node]) -> int:
 def _late_cost(node: fx.Node) -> float:
     """Seconds per call when ``node`` is evaluated late."""
     time = seconds(node)
-    if time == 0.0:
-        return 0.0
-    launch = machine_of(node).launch
-    return _FUSED * (time - launch) if _is_pointwise(node) else time
+    return _FUSED * (time - machine_of(node).launch) if _is_pointwise(node) else time
 
 
 def _is_pointwise(node: fx.Node) -> bool:

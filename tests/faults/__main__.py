@@ -103,14 +103,16 @@ def _try(root: Path, fault: Fault, text: str, tests: Mapping[str, Recorded]) -> 
 
 
 def _belonging(fault: Fault, tests: Mapping[str, Recorded]) -> dict[str, float]:
-    """Tests of the table that execute the place of the fault, or anything of its file where that runs at import."""
+    """Tests of the table that execute the place of the fault; where none does, that execute anything of its file."""
 
     def executes(test: Recorded) -> bool:
         lines = test.lines.get(fault.path, ())
-        return any(line in fault.lines for line in lines) if fault.lines else bool(lines)
+        return any(line in fault.lines for line in lines)
 
     files = TARGETS[fault.path]
-    return {n: t.seconds for n, t in tests.items() if n.partition("::")[0] in files and executes(t)}
+    whole = {n: t for n, t in tests.items() if n.partition("::")[0] in files and t.lines.get(fault.path)}
+    chosen = {n: t for n, t in whole.items() if executes(t)}
+    return {n: t.seconds for n, t in (chosen or whole).items()}  # a function may be called at import, and only there
 
 
 def _headline(fault: Fault) -> str:

@@ -101,6 +101,8 @@ class _Finder(ast.NodeVisitor):
         if isinstance(node, ast.Return) and self._function is not None:
             for kind, place, after in _emptied(node, self._function):
                 self._add(kind, place, after)
+        if isinstance(node, ast.keyword) and node.arg == "strict":  # lengths that are equal anyway
+            return
         if isinstance(node, ast.AnnAssign):
             if node.value is not None:
                 self.visit(node.value)
@@ -193,7 +195,7 @@ def _calls(node: ast.AST) -> Iterator[Change]:
     if len(node.args) == 1 and not node.keywords and _is_named(node.func, *_COPIES):
         yield "call removed", node, _text(node.args[0])
     for i, keyword in enumerate(node.keywords):
-        if keyword.arg is not None and not (_is_named(node.func, "zip") and keyword.arg == "strict"):
+        if keyword.arg not in (None, "strict"):
             changed = copy.deepcopy(node)
             del changed.keywords[i]
             yield "keyword removed", node, _text(changed)

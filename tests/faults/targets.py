@@ -52,7 +52,7 @@ _WATCH = (
 
 # A file, and the test files that belong to it. Of these, the tests that execute the faulty line are run.
 TARGETS: dict[str, tuple[str, ...]] = {
-    "passes/circular.py": _CHOICE,
+    "passes/circular.py": _FOURIER,
     "passes/compose_linear.py": _LINEAR,
     "passes/convolution_choice.py": _CHOICE,
     "passes/convolutions.py": (*_LINEAR, *_CHOICE, *_PRODUCTS),

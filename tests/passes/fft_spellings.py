@@ -31,6 +31,7 @@ DEPTHWISE = {
     "complex, sliced before real": lambda k, x: tf.ifft(tf.fft(x, n=N) * tf.fft(k, n=N))[..., :L].real,
     "complex there, real back": lambda k, x: out(tf.fft(x, n=N) * tf.fft(k, n=N))[..., :L],
     "padded by F.pad": lambda k, x: out(tf.rfft(F.pad(x, (0, L))) * tf.rfft(F.pad(k, (0, N - K))))[..., :L],
+    "cropped by F.pad": lambda k, x: out(tf.rfft(F.pad(x, (-2, 0)), n=N) * tf.rfft(F.pad(k, (0, -3)), n=N))[..., :L],
     "padded in front": lambda k, x: out(tf.rfft(F.pad(x, (8, 4))) * tf.rfft(k, n=N))[..., 8 : 8 + L],
     "padded by cat": lambda k, x: out(tf.rfft(torch.cat([x, torch.zeros_like(x)], -1)) * tf.rfft(k, n=N))[..., :L],
     "flipped kernel": lambda k, x: out(tf.rfft(x, n=N) * tf.rfft(k.flip(-1), n=N))[..., :L],
@@ -85,6 +86,7 @@ DENSE = {
     "einsum, other order": lambda k, x: out(
         torch.einsum("bil,iol->bol", tf.rfft(x, n=N), tf.rfft(k.transpose(0, 1), n=N))
     )[..., :L],
+    "einsum, one output": lambda k, x: out(torch.einsum("bil,il->bl", tf.rfft(x, n=N), tf.rfft(k[0], n=N)))[..., :L],
     "product and sum": lambda k, x: out((tf.rfft(x, n=N)[:, None] * tf.rfft(k, n=N)).sum(2))[..., :L],
     "sum, keepdim": lambda k, x: out((tf.rfft(x, n=N)[:, None] * tf.rfft(k, n=N)).sum(2, keepdim=True))[..., :L],
     "matmul": lambda k, x: out((tf.rfft(x, n=N).permute(2, 0, 1) @ tf.rfft(k, n=N).permute(2, 1, 0)).permute(1, 2, 0))[

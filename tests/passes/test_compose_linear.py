@@ -215,6 +215,14 @@ def test_near_misses_of_repeated_channels(case):
     assert_unchanged(program)
 
 
+def test_a_map_to_a_single_number_is_left():
+    program = capture_function(
+        lambda w, v, x: F.linear(F.linear(x, w), v), [_double(12, 8), _double(12)], _double(3, 5, 8)
+    )
+    assert not remarks(program.run(*PASSES), "applied", "compose")
+    assert_unchanged(program)
+
+
 @pytest.mark.parametrize("rule", ["compose", "repeat"])
 def test_memory_that_is_written_to_is_left_alone(rule):
     def function(w1, b1, w2, b2, x):

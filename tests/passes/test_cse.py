@@ -27,6 +27,13 @@ def test_factors_may_be_swapped():
     assert_unchanged(program)
 
 
+def test_one_of_two_equal_results_may_be_returned():
+    program = capture_function(lambda _, x: (x.sin(), x.sin() + 1), [K], X)
+    program.run("cse")
+    assert program.counts()["aten.sin.default"] == 1
+    assert_unchanged(program)
+
+
 def _written(k, x):
     a, b = x * k, x * k
     a.add_(1)

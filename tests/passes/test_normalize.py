@@ -47,6 +47,7 @@ KEPT = {
     "plus zero turns -0.0 into 0.0": (lambda k, x: (x * k + 0.0) * 2, "aten.add.Tensor"),
     "detach stops gradients": (lambda k, x: (x * k).detach() + x, "aten.detach.default"),
     "dropout that drops": (lambda k, x: F.dropout(x * k, 0.5), "aten.dropout.default"),
+    "dropout of p=0 that is written to": (lambda k, x: F.dropout(x * k, 0.0).add_(1) * 2, "aten.dropout.default"),
     "clone": (lambda _, x: x.clone(), "aten.clone.default"),
     "permutation of equal sizes": (lambda _, x: (x @ x.mT).mT + 1, "aten.permute.default"),
     "slice from the second": (lambda _, x: x[:, 1:] * 2, "aten.slice.Tensor"),
@@ -137,6 +138,25 @@ def test_einsum_that_broadcasts_is_left():
     )
     stages = program.run("normalize")
     assert "broadcasts" in remarks(stages, "declined", "einsum")[0].reason
+    assert_unchanged(program)
+
+
+@pytest.mark.parametrize(("equation", "transposed"), [("ij,jk", False), ("ij,ki", True)])
+def test_einsum_without_an_arrow(equation, transposed):
+    tensors = [torch.randn(3, 3, dtype=torch.float64) for _ in range(2)]
+    program = capture_function(lambda a, b: torch.einsum(equation, a + 0, b + 0), tensors)
+    program.run("normalize")
+    assert program.counts()["aten.matmul.default"] == 1
+    assert bool(program.counts()["aten.permute.default"]) == transposed
+    assert_unchanged(program)
+
+
+def test_einsum_with_ellipses_of_different_lengths_is_left():
+    program = capture_function(
+        lambda k, x: torch.einsum("...ij,...jk->...ik", k + 0, x), [torch.randn(6, 4, dtype=torch.float64)], X
+    )
+    stages = program.run("normalize")
+    assert "different numbers of axes" in remarks(stages, "declined", "einsum")[0].reason
     assert_unchanged(program)
 
 

@@ -60,7 +60,12 @@ def test_the_batch_stays_open(function, kernel, x, mode):
 
 @pytest.mark.parametrize(
     "read",
-    [lambda y, n: y[..., :n], lambda y, n: y[..., n:], lambda y, n: y.narrow(-1, 1, n), lambda y, n: y.narrow(-1, n, 3)],
+    [
+        lambda y, n: y[..., :n],
+        lambda y, n: y[..., n:],
+        lambda y, n: y.narrow(-1, 1, n),
+        lambda y, n: y.narrow(-1, n, 3),
+    ],
     ids=["to n", "from n", "n elements", "3 elements from n"],
 )
 def test_a_slice_of_open_bounds_reads_everything(read):
@@ -72,6 +77,20 @@ def test_a_slice_of_open_bounds_reads_everything(read):
     assert not transforms(program)
     assert_close(program)
     assert_close(program, double(B + 3, C, L))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_factor_with_fewer_axes_is_the_kernel(swapped):
+    """Which of two factors that both depend on the input: then one kernel serves all samples."""
+
+    def function(k, x):
+        values, taps = tf.rfft(x[..., :5], n=N), tf.rfft(x.mean((0, 1)) * k.sum(), n=N)
+        return out(taps * values if swapped else values * taps)[..., :L]
+
+    program = capture_program(function, double(C, K), double(B, C, L), dynamic=False)
+    stages = program.run(*PASSES)
+    assert "12 taps on 5" in remarks(stages, "applied", "convolution")[0].reason
+    assert_close(program)
 
 
 def test_one_kernel_a_sample():

@@ -252,3 +252,17 @@ def test_an_unknown_mode_is_named():
     program = capture(nn.Conv1d(4, 4, 5), torch.randn(2, 4, 16))
     with pytest.raises(InvalidArgumentError, match="convolution='winograd' is unknown; choose one of auto"):
         program.run("select_convolution", convolution="winograd")
+
+
+def test_groups_of_several_channels_for_each_sample_are_left():
+    """One image of all samples, as for kernels of the input, but not depthwise: the number of groups stays open."""
+
+    def function(k, x):
+        weight = (k * x.mean((1, 2))[:, None, None, None]).reshape(-1, 2, 5)
+        return F.conv1d(x.reshape(1, -1, 32), weight, padding=2, groups=x.shape[0]).reshape(-1, 2, 32)
+
+    program = capture_function(function, [_double(1, 2, 2, 5)], _double(3, 2, 32))
+    stages = program.run("select_convolution", convolution="fft")
+    assert any("number of groups" in r.reason for r in remarks(stages, "declined", "choose"))
+    assert_unchanged(program)
+    assert_unchanged(program, _double(4, 2, 32))

@@ -10,6 +10,7 @@ from pass_testing import capture_function
 from torch import fx
 
 from tzwc.errors import PassError
+from tzwc.passes.convolutions import read_convolution
 from tzwc.passes.einsum_terms import einsum_terms
 from tzwc.passes.ordering import Ancestors, effect_order, restore_order
 from tzwc.passes.shapes import (
@@ -108,6 +109,17 @@ def test_what_follows_from_slots():
 )
 def test_letters(equation, ranks, terms):
     assert einsum_terms(equation, ranks) == terms
+
+
+@pytest.mark.parametrize(("place", "name"), [(3, "stride or dilation"), (4, "padding"), (5, "stride or dilation")])
+def test_convolutions_with_unknown_numbers_are_declined(place, name):
+    graph = fx.Graph()
+    x, weight, number = (graph.placeholder(name) for name in ("x", "weight", "number"))
+    x.meta["val"], weight.meta["val"] = torch.zeros(1, 2, 8), torch.zeros(2, 2, 3)
+    arguments = [x, weight, None, [1], [0], [1], 1]
+    arguments[place] = [number]
+    found = read_convolution(graph.call_function(aten.conv1d.default, tuple(arguments)))
+    assert found == f"{name} is not known at capture"
 
 
 def _effects():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tzwc.watch import ensure_native
+from tzwc.watch import ensure_native, watch_dicts, watch_tensors
 from tzwc.watch.extension import extension
 from tzwc.watch.interim import InterimDictWatch, InterimTensorWatch
 from tzwc.watch.python_watch import PythonDictWatch, PythonTensorWatch
@@ -20,6 +20,14 @@ def late(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     request = extension.request
     monkeypatch.setattr(extension, "request", lambda: request() if ready else None)
     return ready
+
+
+def test_watches_are_native_as_soon_as_they_can_be(late: list[bool]) -> None:
+    assert isinstance(watch_tensors([torch.zeros(3)], content=True), InterimTensorWatch)
+    assert isinstance(watch_dicts([{}]), InterimDictWatch)
+    late.append(True)
+    assert not isinstance(watch_tensors([torch.zeros(3)], content=True), InterimTensorWatch)
+    assert not isinstance(watch_dicts([{}]), InterimDictWatch)
 
 
 def test_tensors(late: list[bool]) -> None:
