@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 # The shapes are tiny, and threads that wait for each other cost more than they give.
 torch.set_num_threads(1)
@@ -21,7 +22,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Captures and compilations take as long as they take; what counts is the result, and that it can be repeated.
 settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("deep", parent=settings.get_profile("default"), derandomize=False, max_examples=10_000)
+# An hour and more, `make test-deep`: other examples at every run, and those that failed first the next time.
+_FAILED = DirectoryBasedExampleDatabase(Path(__file__).parents[1] / ".hypothesis" / "examples")
+settings.register_profile(
+    "deep", parent=settings.get_profile("default"), derandomize=False, max_examples=10_000, database=_FAILED
+)
 _PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 settings.load_profile(_PROFILE)
 
@@ -39,8 +44,17 @@ def examples(count: int) -> int:
     return 300 * count if _PROFILE == "deep" else count
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip GPU tests, with the reason, where there is no GPU."""
+def _draws(item: pytest.Item) -> bool:
+    """Whether a test draws examples, by itself or through a state machine."""
+    module = getattr(item, "module", None)
+    return hasattr(getattr(item, "obj", None), "hypothesis") or hasattr(module, "examples")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip GPU tests, with the reason, where there is no GPU; when deep, leave out what would only be repeated."""
+    if _PROFILE == "deep":
+        config.hook.pytest_deselected(items=[item for item in items if not _draws(item)])
+        items[:] = filter(_draws, items)
     if not torch.cuda.is_available():
         skip = pytest.mark.skip(reason="no CUDA device is available")
         for item in items:
