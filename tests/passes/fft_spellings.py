@@ -47,6 +47,12 @@ DEPTHWISE = {
     "ifftshift of the kernel": lambda k, x: out(tf.rfft(x, n=N) * tf.rfft(tf.ifftshift(F.pad(k, (8, 7)), dim=-1)))[
         ..., :L
     ],
+    "fftshift of an odd number": lambda k, x: tf.fftshift(out(tf.rfft(x, n=21) * tf.rfft(k, n=21).conj(), 21), -1)[
+        ..., 2:
+    ],
+    "ifftshift of an odd number": lambda k, x: tf.ifftshift(out(tf.rfft(x, n=21) * tf.rfft(k, n=21).conj(), 21), -1)[
+        ..., 3:
+    ],
     "ortho": lambda k, x: out(tf.rfft(x, n=N, norm="ortho") * tf.rfft(k, n=N, norm="ortho"), norm="ortho")[..., :L],
     "ortho, made good": lambda k, x: out(
         tf.rfft(x, n=N, norm="ortho") * tf.rfft(k, n=N, norm="ortho") * math.sqrt(N), norm="ortho"
