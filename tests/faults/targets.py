@@ -8,8 +8,8 @@ __all__ = ["ROOT", "TARGETS", "sources", "test_files"]
 
 ROOT = Path(__file__).parents[2]
 
-# What is left out has not found a fault that these miss, and takes longest: whole models, random histories of changes
-# (tests/tzwc/test_cache_machine.py), Dynamo, threads. Compiling the extension is not part of the cache.
+# Left out for the time they take: whole models, random histories of changes (tests/tzwc/test_cache_machine.py), Dynamo
+# and threads. Compiling the extension is not part of the cache.
 _PIPELINE = ("tests/passes/test_pipeline_of_passes.py",)
 _FOURIER = (
     "tests/passes/test_recognise_fft_convolution_misses.py",
