@@ -196,6 +196,7 @@ class _Tracing:
             stack.enter_context(enable_python_dispatcher())
             stack.enter_context(torch._C._AutoDispatchBelowAutograd())
             stack.enter_context(self._tracer)
+            stack.enter_context(self._tracer.autocast)
             around = ambient()
             try:
                 result = self._module(*args, **kwargs)

@@ -132,6 +132,7 @@ class _Retracing:
             stack.enter_context(enable_python_dispatcher())
             stack.enter_context(torch._C._AutoDispatchBelowAutograd())
             stack.enter_context(self._tracer)
+            stack.enter_context(self._tracer.autocast)
             return Runner(self._module, self._origins, self._read_float).run(*arguments, enable_io_processing=False)
 
     # --- arguments --------------------------------------------------------------------------------------------------

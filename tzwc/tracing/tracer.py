@@ -30,6 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from tzwc.errors import CaptureError
 from tzwc.schemas import returns_number, view_form, written_values
+from tzwc.tracing.autocasting import AutocastAbove
 from tzwc.tracing.memory import Memory
 from tzwc.tracing.number import Number
 from tzwc.tracing.origin import Origins
@@ -87,6 +88,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         memory: behind every real tensor.
         reads: what the program took out of static tensors.
         numbers: whether the program got a :class:`Number` for a float.
+        autocast: a function mode to be active as well, which sees autocast.
         refusal: why the program cannot be traced, even if it has caught the exception and gone on.
     """
 
@@ -96,6 +98,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.recorder = Recorder(origins, fake_mode)
         self.tensors = TensorTable(self.recorder, find_slot, origins, fake_mode)
+        self.autocast = AutocastAbove()
         self.memory = self.tensors.memory
         self.origins = origins
         self.reads: list[Read] = []
@@ -148,6 +151,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if func.namespace in _NOT_COMPUTING:
             return func(*args, **kwargs)
+        if self.autocast.parts(func):
+            with self.autocast.active(), self:
+                return func.decompose(*args, **kwargs)
         if func in _DROPOUTS and (args[2] is False or args[1] == 0):
             return args[0]  # it would draw nothing
         leaves = pytree.tree_leaves((args, kwargs))

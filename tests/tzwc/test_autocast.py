@@ -1,0 +1,64 @@
+"""Functions whose products autocast converts, although it has no rule for the functions themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tzwc
+
+FUNCTIONS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "einsum": lambda x, w, v: torch.einsum("bi,ij,jk->bk", x, w, v).to(torch.float32),
+    "tensordot": lambda x, w, v: torch.tensordot(x, w, 1) @ v,
+    "inner": lambda x, w, v: torch.inner(x, w.T) @ v,
+    "multi_dot": lambda x, w, v: torch.linalg.multi_dot([x, w, v]),
+    "matrix_power": lambda x, w, v: x @ torch.linalg.matrix_power(w @ w.T, 3) @ w @ v,
+    "cov": lambda x, w, v: torch.cov(x @ w @ v),
+    "corrcoef": lambda x, w, v: (x @ w @ v).float().corrcoef(),
+    "linear": lambda x, w, v: nn.functional.linear(x, w.T) @ v,
+}
+
+
+class Product(nn.Module):
+    """A function of the input and two parameters, with or without autocast of its own."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor, Tensor], Tensor], inside: bool) -> None:
+        super().__init__()
+        self.function, self.inside = function, inside
+        self.w, self.v = nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.randn(4, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.inside or torch.is_autocast_enabled("cpu")):
+            return self.function(x, self.w, self.v)
+
+
+CASES = [
+    (name, way) for name in FUNCTIONS for way in ("compile", "dynamo") if way == "compile" or not name.startswith("co")
+]
+"""Dynamo breaks its graph within ``cov`` and ``corrcoef``, and then trips over a warning of its own."""
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["around", "inside"])
+@pytest.mark.parametrize(("name", "way"), CASES)
+def test_the_products_inside_are_converted(name: str, inside: bool, way: str) -> None:
+    torch.manual_seed(0)
+    model, x = Product(FUNCTIONS[name], inside), torch.randn(5, 3)
+    if way == "compile":
+        fast = tzwc.compile(model, backend="eager", verify=False)
+    else:
+        torch.compiler.reset()
+        fast = torch.compile(model, backend="tzwc", options={"backend": "eager", "verify": False})
+    with torch.autocast("cpu", torch.bfloat16, enabled=not inside):
+        expected, found = model(x), fast(x)
+    assert found.dtype == expected.dtype
+    assert torch.equal(found, expected)
+    parameters = [model.w, model.v]
+    ours = torch.autograd.grad(found.float().square().sum(), parameters)
+    theirs = torch.autograd.grad(expected.float().square().sum(), parameters)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=2**-6, atol=2**-6 * b.abs().max().item())
+    if way == "compile":
+        assert fast.level == "whole graph" or name in ("cov", "corrcoef")

@@ -1,0 +1,59 @@
+"""Composite operators under autocast.
+
+A trace meets composite operators whole, below autograd. Autocast converts the operands of the products *inside* of some
+of them and has no rule for the operator around, so these must come apart where autocast still acts. It does not act any
+more where a dispatch mode is called, hence the look from above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["AutocastAbove"]
+
+aten = torch.ops.aten
+_APART = {
+    *(aten.einsum, aten.tensordot, aten.inner, aten.chain_matmul, aten.linalg_multi_dot),
+    *(aten.matrix_power, aten.linalg_matrix_power, aten.cov, aten.corrcoef),
+}
+
+
+class AutocastAbove(TorchFunctionMode):
+    """Remembers, while a function of PyTorch runs under autocast, with which dispatch keys it was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys: tuple[Any, Any] | None = None
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: tuple[type, ...],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        del types
+        if not torch._C._is_any_autocast_enabled():
+            return func(*args, **(kwargs or {}))
+        before = self._keys
+        self._keys = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self._keys = before
+
+    def parts(self, operator: Any) -> bool:
+        """Whether ``operator``, met by a dispatch mode, has products inside which autocast would convert."""
+        return self._keys is not None and operator.overloadpacket in _APART
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """The dispatch keys of the caller, autocast among them."""
+        assert self._keys is not None
+        with torch._C._ForceDispatchKeyGuard(*self._keys):
+            yield
