@@ -31,14 +31,12 @@ class LinearPart:
         taps: the same for the taps, in the order of ``torch.nn.functional``.
         padding: zeros before and after this part of the input, none negative and none beyond ``K - 1``.
         outside: zeros before and after the correlation, where no tap meets the input.
-        out: the length of the correlation, without these zeros.
     """
 
     x: tuple[int, int]
     taps: tuple[int, int]
     padding: tuple[int, int]
     outside: tuple[int, int]
-    out: int
 
 
 def linear_part(length: int, kernel: int, points: int, shift: int, begin: int, end: int) -> LinearPart:
@@ -77,4 +75,4 @@ def linear_part(length: int, kernel: int, points: int, shift: int, begin: int, e
         stop, after = stop + after, 0
     zeros = (max(before - taps + 1, 0), max(after - taps + 1, 0))
     padding = (before - zeros[0], after - zeros[1])
-    return LinearPart((start, stop), (from_tap, to_tap), padding, zeros, out - sum(zeros))
+    return LinearPart((start, stop), (from_tap, to_tap), padding, zeros)

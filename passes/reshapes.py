@@ -76,11 +76,9 @@ def permutation(node: fx.Node) -> list[int] | None:
     return order
 
 
-def is_matrix_transpose(node: object) -> bool:
-    """Whether ``node`` swaps the last two axes and nothing else."""
-    if not isinstance(node, fx.Node) or node.target is not aten.permute.default:
-        return False
-    order = permutation(node)
+def is_matrix_transpose(permute: fx.Node) -> bool:
+    """Whether ``permute`` swaps the last two axes and nothing else."""
+    order = permutation(permute)
     assert order is not None
     swapped = list(range(len(order)))
     swapped[-2:] = swapped[:-3:-1]
