@@ -196,7 +196,8 @@ class _Tracing:
             stack.enter_context(enable_python_dispatcher())
             stack.enter_context(torch._C._AutoDispatchBelowAutograd())
             stack.enter_context(self._tracer)
-            stack.enter_context(self._tracer.autocast)
+            if torch._C._is_any_autocast_enabled():
+                stack.enter_context(self._tracer.autocast)
             around = ambient()
             try:
                 result = self._module(*args, **kwargs)

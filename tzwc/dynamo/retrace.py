@@ -132,7 +132,8 @@ class _Retracing:
             stack.enter_context(enable_python_dispatcher())
             stack.enter_context(torch._C._AutoDispatchBelowAutograd())
             stack.enter_context(self._tracer)
-            stack.enter_context(self._tracer.autocast)
+            if torch._C._is_any_autocast_enabled():
+                stack.enter_context(self._tracer.autocast)
             return Runner(self._module, self._origins, self._read_float).run(*arguments, enable_io_processing=False)
 
     # --- arguments --------------------------------------------------------------------------------------------------
