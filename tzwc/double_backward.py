@@ -14,18 +14,33 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from tzwc.buffers import with_kept_buffers
 from tzwc.errors import TzwcError
 from tzwc.graph import is_mutating, is_random
 from tzwc.lowering import Lowered
 
-__all__ = ["Gradients", "SecondDerivativeError", "twice_differentiable"]
+__all__ = ["SecondDerivativeError", "finished", "twice_differentiable"]
 
 Gradients = Callable[..., Sequence[Tensor | None]]
-"""``torch.autograd.grad``, or that in circumstances of its own."""
 
 
 class SecondDerivativeError(TzwcError, RuntimeError):
     """A second derivative was asked of a graph that cannot be evaluated a second time with the same result."""
+
+
+def finished(code: Lowered, graph: fx.GraphModule, grad: bool, keep_buffers: bool) -> Lowered:
+    """What is called for lowered code.
+
+    Args:
+        code: lowered from ``graph``.
+        graph: the same function by PyTorch's operators.
+        grad: with derivatives of every order, see :func:`twice_differentiable`.
+        keep_buffers: with kept memory, backward as well, see :mod:`tzwc.buffers`.
+    """
+    gradients: Gradients = torch.autograd.grad
+    if keep_buffers:
+        code, gradients = with_kept_buffers(code), with_kept_buffers(gradients)
+    return twice_differentiable(code, graph, gradients) if grad else code
 
 
 def twice_differentiable(code: Lowered, graph: fx.GraphModule, gradients: Gradients = torch.autograd.grad) -> Lowered:
@@ -34,7 +49,7 @@ def twice_differentiable(code: Lowered, graph: fx.GraphModule, gradients: Gradie
     Args:
         code: lowered from ``graph``, with a first derivative.
         graph: the same function by PyTorch's operators.
-        gradients: how the first derivative is taken.
+        gradients: how the first derivative is taken: ``torch.autograd.grad``, or that in circumstances of its own.
     """
     repeatable = not any(is_mutating(n) or is_random(n) for n in graph.graph.nodes)
 

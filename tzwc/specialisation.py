@@ -10,9 +10,8 @@ from typing import Any
 import torch
 
 from tzwc.assumptions import Assumption, AssumptionGuard
-from tzwc.buffers import with_kept_buffers
 from tzwc.cache import StaticCache
-from tzwc.double_backward import Gradients, twice_differentiable
+from tzwc.double_backward import finished
 from tzwc.effects import replay
 from tzwc.graph import fake_mode_of, is_mutating
 from tzwc.graph_capture import Capture
@@ -231,12 +230,7 @@ class Specialisation:
                 code = lower(residual, fakes, self._options.backend, fake_mode_of(residual.graph))
             else:
                 code = lower(residual, arguments, self._options.backend)
-            if code is residual:
-                return code
-            gradients: Gradients = torch.autograd.grad
-            if self._options.keep_buffers:
-                code, gradients = with_kept_buffers(code), with_kept_buffers(gradients)
-            return twice_differentiable(code, residual, gradients) if self.grad else code
+            return code if code is residual else finished(code, residual, self.grad, self._options.keep_buffers)
         except Exception as error:  # a backend may fail in any way; the graph itself still gives the answer
             reason = f"{self._options.backend!r} failed ({type(error).__name__}: {error}); the graph runs eagerly"
             self.remarks.append(Remark("lowering", "declined", "backend", reason))

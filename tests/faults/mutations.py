@@ -130,9 +130,10 @@ class _Finder(ast.NodeVisitor):
             return frozenset()
         if self._statement is None:
             return frozenset(range(self._function.body[0].lineno, _end(self._function) + 1))
-        compound = isinstance(self._statement, (ast.If, ast.While, ast.For, ast.With, ast.Try))
-        # Of a compound statement only the head: a test that gets there has executed it.
-        last = self._statement.body[0].lineno - 1 if compound else _end(self._statement)  # type: ignore[attr-defined]
+        if isinstance(self._statement, (ast.If, ast.While, ast.For, ast.With, ast.Try)):
+            last = self._statement.body[0].lineno - 1  # only the head: a test that gets there has executed it
+        else:
+            last = _end(self._statement)
         return frozenset(range(self._statement.lineno, max(last, self._statement.lineno) + 1))
 
 

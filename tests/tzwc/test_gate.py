@@ -30,7 +30,8 @@ def test_readers_go_side_by_side_and_writers_alone() -> None:
         assert gate.inside
         beside = threading.Thread(target=read, daemon=True)
         beside.start()
-        assert not _blocked(beside)
+        beside.join(5)
+        assert not beside.is_alive()
         writer = threading.Thread(target=write, daemon=True)
         writer.start()
         assert _blocked(writer)

@@ -88,11 +88,11 @@ class _Arranged(torch.autograd.Function):
         return image.contiguous(memory_format=memory_format)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, torch.memory_format], output: Tensor) -> None:  # noqa: ARG004
+    def setup_context(ctx: Any, inputs: tuple[Tensor, torch.memory_format], _: Tensor) -> None:
         ctx.memory_format = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+    def backward(_: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient.contiguous(), None
 
     @staticmethod

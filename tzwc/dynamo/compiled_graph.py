@@ -14,9 +14,8 @@ from torch._dynamo.exc import RestartAnalysis, SkipFrame
 from torch._guards import TracingContext, tracing
 from torch._inductor import config as inductor_config
 
-from tzwc.buffers import with_kept_buffers
 from tzwc.describe import versions
-from tzwc.double_backward import Gradients, twice_differentiable
+from tzwc.double_backward import finished
 from tzwc.dynamo.agreement import disagreement
 from tzwc.dynamo.kept import KeptValues
 from tzwc.dynamo.records import record_of
@@ -125,11 +124,8 @@ class CompiledGraph:
         with self._converted():
             code = self._lower(parts.residual, lowered_for)
         if code is not parts.residual:
-            gradients: Gradients = torch.autograd.grad
-            if self._options.keep_buffers:
-                code, gradients = with_kept_buffers(code), with_kept_buffers(gradients)
-            if self.grad and _separable(parts.residual):
-                code = twice_differentiable(code, parts.residual, gradients)
+            grad = self.grad and _separable(parts.residual)
+            code = finished(code, parts.residual, grad, self._options.keep_buffers)
         return self._caller(module, code, parts.residual, kept, places)
 
     def _passes(self, retraced: Retraced, examples: Sequence[Any]) -> tuple[list[Stage], Split]:

@@ -2,13 +2,14 @@
 
 A trace meets composite operators whole, below autograd. Autocast converts the operands of the products *inside* of some
 of them and has no rule for the operator around, so these must come apart where autocast still acts. It does not act any
-more where a dispatch mode is called, hence the look from above.
+more where a dispatch mode is called, hence the look from above: where autocast is on when a trace begins. What a module
+switches on by itself is not seen; verification of the capture finds a dtype that is wrong for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -51,9 +52,8 @@ class AutocastAbove(TorchFunctionMode):
         """Whether ``operator``, met by a dispatch mode, has products inside which autocast would convert."""
         return self._keys is not None and operator.overloadpacket in _APART
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self) -> AbstractContextManager[None]:
         """The dispatch keys of the caller, autocast among them."""
         assert self._keys is not None
-        with torch._C._ForceDispatchKeyGuard(*self._keys):
-            yield
+        guard: AbstractContextManager[None] = torch._C._ForceDispatchKeyGuard(*self._keys)
+        return guard
