@@ -111,6 +111,22 @@ def test_gradients_of_the_second_half_reach_a_normalization_in_a_layout_that_it_
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9 * scale)
 
 
+@pytest.mark.parametrize("name", ["native", "channels_last", "channels_last_prepadded"])
+def test_transforms_of_the_second_half(name):
+    problem = same(2, 3, 5, 3, per_sample=True)
+    x, kernel, _ = (t.requires_grad_() for t in operands(problem))
+    sizes = {"kernel_size": problem.kernel, "out_channels": problem.out_channels}
+
+    def function(x, kernel):
+        return prepared_convolution(x, kernel, algorithm=name, **sizes, **problem.keywords())
+
+    assert torch.autograd.gradcheck(function, (x, kernel), fast_mode=True, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(function, (x, kernel), fast_mode=True)
+    many = numbers(3, *x.shape, seed=8)
+    mapped = torch.func.vmap(function, (0, None))(many, kernel)
+    torch.testing.assert_close(mapped, torch.stack([reference(problem, row, kernel) for row in many]))
+
+
 def test_nothing_but_the_operands_is_kept():
     kept = []
     problem = same(1, 2, 64, 33)

@@ -81,8 +81,6 @@ class _Arranged(torch.autograd.Function):
     strides that are ambiguous. ATen's batch normalization on CPU then reads them wrongly (2.13).
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(image: Tensor, memory_format: torch.memory_format) -> Tensor:
         return image.contiguous(memory_format=memory_format)
@@ -98,6 +96,10 @@ class _Arranged(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
         return tangent.contiguous(memory_format=ctx.memory_format)
+
+    @staticmethod
+    def vmap(_: Any, in_dims: tuple[int | None, None], image: Tensor, __: torch.memory_format) -> tuple[Tensor, Any]:
+        return image, in_dims[0]  # a layout is for speed alone, and PyTorch cannot ask a mapped tensor for another one
 
 
 def pads_by_itself(problem: Problem) -> bool:
