@@ -20,8 +20,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from tzwc.errors import InvalidArgumentError
+from tzwc.remarks import Remark, RemarkKind
+from tzwc.tuning import Tune
 
-__all__ = ["INDUCTOR", "Backend", "Lowered", "check_backend", "lower"]
+__all__ = ["INDUCTOR", "Backend", "Lowered", "check_backend", "compiled", "inductor_settings", "lower"]
 
 INDUCTOR = {
     # Inductor's own random numbers differ from eager's; with the same seed, dropout must drop the same elements.
@@ -50,8 +52,31 @@ def check_backend(backend: Backend) -> Backend:
     return backend
 
 
+def inductor_settings(tune: Tune, remarks: list[Remark]) -> dict[str, Any]:
+    """Inductor's settings for graphs of ours: :data:`INDUCTOR`, and matrix products by the faster library.
+
+    Args:
+        tune: see :class:`tzwc.options.CompileOptions`.
+        remarks: what is decided about products is added here.
+    """
+    from tzwc.products.rewriting import ProductPass  # which imports Inductor, and takes seconds
+
+    def say(kind: RemarkKind, reason: str, numbers: dict[str, float]) -> None:
+        remarks.append(Remark("lowering", kind, "product", reason, numbers=numbers))
+
+    theirs = inductor_config.post_grad_custom_pre_pass
+    others = theirs if isinstance(theirs, (list, tuple)) else [theirs] if theirs is not None else []
+    return {**INDUCTOR, "post_grad_custom_pre_pass": [*others, ProductPass(tune, say)]}
+
+
 def lower(
-    module: fx.GraphModule, examples: Sequence[torch.Tensor], backend: Backend, mode: FakeTensorMode | None = None
+    module: fx.GraphModule,
+    examples: Sequence[torch.Tensor],
+    backend: Backend,
+    mode: FakeTensorMode | None = None,
+    *,
+    tune: Tune = "off",
+    remarks: list[Remark] | None = None,
 ) -> Lowered:
     """Compile ``module`` for arguments like ``examples``.
 
@@ -60,6 +85,8 @@ def lower(
         examples: tensors with the sizes to compile for; fake ones with symbolic sizes make one code for all sizes.
         backend: a name known to ``torch.compile``, or a callable by its protocol.
         mode: the fake-tensor mode of ``examples`` when they are fake.
+        tune: how libraries for matrix products are chosen, see :class:`tzwc.options.CompileOptions`.
+        remarks: what is decided on the way is added here.
     """
     if backend == "eager":
         return module
@@ -67,10 +94,19 @@ def lower(
         from tzwc.gpu.kernels import for_devices  # which only GPUs need
 
         module = for_devices(module, examples)
-    compiler = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
     if mode is None:
         # Inductor caches compiled graphs on disk only where there is a shape environment.
         mode = FakeTensorMode(shape_env=ShapeEnv())
         examples = [mode.from_tensor(example, static_shapes=True) for example in examples]
-    with tracing(TracingContext(mode)), inductor_config.patch(INDUCTOR):
+    settings = inductor_settings(tune, [] if remarks is None else remarks)
+    with tracing(TracingContext(mode)):
+        return compiled(module, examples, backend, settings)
+
+
+def compiled(module: fx.GraphModule, examples: Sequence[Any], backend: Backend, settings: dict[str, Any]) -> Lowered:
+    """What ``backend`` makes of ``module``, with Inductor's ``settings`` in force, for its backward pass as well."""
+    compiler: Callable[..., Lowered] = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
+    if backend == "inductor":  # which compiles the backward pass when it is first needed
+        return compiler(module, list(examples), config_patches=settings)
+    with inductor_config.patch(settings):
         return compiler(module, list(examples))

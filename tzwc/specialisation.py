@@ -222,14 +222,15 @@ class Specialisation:
     def _lower(self, arguments: Sequence[torch.Tensor], *, symbolic: bool) -> Lowered:
         start = time.perf_counter()
         residual = self.split.residual
+        said: dict[str, Any] = {"tune": self._options.tune, "remarks": self.remarks}
         try:
             if symbolic:
                 values = [n.meta["val"] for n in residual.graph.nodes if n.op == "placeholder"]
                 # Captured values have no history, and a backend makes a backward only for what asks for a gradient.
                 fakes = [v.detach().requires_grad_(a.requires_grad) for v, a in zip(values, arguments, strict=True)]
-                code = lower(residual, fakes, self._options.backend, fake_mode_of(residual.graph))
+                code = lower(residual, fakes, self._options.backend, fake_mode_of(residual.graph), **said)
             else:
-                code = lower(residual, arguments, self._options.backend)
+                code = lower(residual, arguments, self._options.backend, **said)
             return code if code is residual else finished(code, residual, self.grad, self._options.keep_buffers)
         except Exception as error:  # a backend may fail in any way; the graph itself still gives the answer
             reason = f"{self._options.backend!r} failed ({type(error).__name__}: {error}); the graph runs eagerly"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -160,9 +160,11 @@ def clear(json_: Json = False, trace: Trace = False) -> None:
 
 
 def _files(entries: list[Any]) -> str:
-    kinds = {kind: sum(entry.kind == kind for entry in entries) for kind in ("calibration", "choice")}
-    parts = [f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in kinds.items()]
-    return f"{' and '.join(parts)} ({sum(entry.bytes for entry in entries):,} bytes)"
+    from tzwc.tuning.store import Kind
+
+    kinds = {kind: sum(entry.kind == kind for entry in entries) for kind in get_args(Kind)}
+    *parts, last = [f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in kinds.items()]
+    return f"{', '.join(parts)} and {last} ({sum(entry.bytes for entry in entries):,} bytes)"
 
 
 def _about(key: dict[str, Any] | None) -> str:
@@ -171,7 +173,15 @@ def _about(key: dict[str, Any] | None) -> str:
         return "cannot be read"
     problem, machine = key.get("problem"), key.get("machine", key)
     where = f"{machine.get('threads', machine.get('name', ''))} threads" if isinstance(machine, dict) else ""
+    if isinstance(product := key.get("product"), list):
+        return f"{' · '.join('×'.join(map(str, sizes)) for sizes in _sizes(product))}, {where}"
     if not isinstance(problem, dict):
         return f"{machine.get('cpu', machine.get('name', ''))}, {where}" if isinstance(machine, dict) else ""
     sizes = [f"{name} {problem[name]}" for name in ("batch", "in_channels", "lengths", "kernel") if name in problem]
     return ", ".join([str(problem.get("direction", "forward")), *sizes, where])
+
+
+def _sizes(product: list[Any]) -> list[list[Any]]:
+    """The shapes in the key of a product, as far as it has any."""
+    operands = [operand[0] for operand in product if isinstance(operand, list) and operand]
+    return [shape for shape in operands if isinstance(shape, list)]

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, fx
 from torch._dynamo.exc import RestartAnalysis, SkipFrame
 from torch._guards import TracingContext, tracing
-from torch._inductor import config as inductor_config
 
 from tzwc.describe import versions
 from tzwc.double_backward import finished
@@ -23,7 +22,7 @@ from tzwc.dynamo.retrace import GraphSlot, Retraced, retrace
 from tzwc.errors import CaptureError, TzwcError
 from tzwc.graph import alias_groups, is_mutating, is_random
 from tzwc.inspection import Report
-from tzwc.lowering import INDUCTOR, Lowered
+from tzwc.lowering import Lowered, compiled, inductor_settings
 from tzwc.options import CompileOptions
 from tzwc.pipeline import Stage, run_pipeline
 from tzwc.remarks import Remark
@@ -147,10 +146,8 @@ class CompiledGraph:
         backend = self._options.backend
         start = time.perf_counter()
         try:
-            compiler = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
-            with inductor_config.patch({**INDUCTOR, **self._inductor}):
-                code: Lowered = compiler(module, list(examples))
-            return code
+            settings = inductor_settings(self._options.tune, self.remarks)
+            return compiled(module, examples, backend, {**settings, **self._inductor})
         except (RestartAnalysis, SkipFrame):
             raise  # Dynamo's own control flow
         except Exception as error:

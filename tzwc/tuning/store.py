@@ -31,7 +31,7 @@ import platformdirs
 __all__ = ["SCHEMA", "VARIABLE", "Entry", "Kind", "Store", "TuningWarning", "cache_directory", "seconds_of"]
 
 VARIABLE = "TZWC_CACHE_DIR"
-Kind = Literal["calibration", "choice"]
+Kind = Literal["calibration", "choice", "product"]
 SCHEMA = 1
 """Of everything that :mod:`tzwc.tuning` writes; a file with another number is not read."""
 

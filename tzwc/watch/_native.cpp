@@ -5,6 +5,7 @@
 #include "_native_buffers.h"
 #include "_native_dicts.h"
 #include "_native_object.h"
+#include "_native_products.h"
 #include "_native_tensors.h"
 
 namespace {
@@ -206,12 +207,33 @@ PyObject* buffers_statistics(PyObject* /*module*/, PyObject* /*unused*/) {
   return Py_BuildValue("nn", static_cast<Py_ssize_t>(in_use), static_cast<Py_ssize_t>(reached));
 }
 
+PyObject* products_install(PyObject* /*module*/, PyObject* /*unused*/) {
+  return PyBool_FromLong(install_products());
+}
+
+PyObject* products_multiply(PyObject* /*module*/, PyObject* args) {
+  PyObject *a = nullptr, *b = nullptr, *result = nullptr;
+  if (!PyArg_ParseTuple(args, "OOO", &a, &b, &result)) {
+    return nullptr;
+  }
+  if (!matmul || !is_factor(a) || !is_factor(b) || !is_factor(result)) {
+    PyErr_SetString(PyExc_TypeError, "three plain tensors of float32 on CPU are expected, none empty");
+    return nullptr;
+  }
+  return guarded<PyObject*>(nullptr, [&] {
+    multiply(a, b, result);
+    return Py_NewRef(Py_None);
+  });
+}
+
 PyMethodDef functions[] = {
     {"buffers_install", buffers_install, METH_NOARGS, "Whether there is kept memory; must be called before the others."},
     {"buffers_enter", buffers_enter, METH_NOARGS, "Take large buffers of this thread from kept memory."},
     {"buffers_leave", buffers_leave, METH_NOARGS, "End what the last buffers_enter of this thread began."},
     {"buffers_release", buffers_release, METH_NOARGS, "Give what is not in use back to the system."},
     {"buffers_statistics", buffers_statistics, METH_NOARGS, "Bytes in use, and bytes that may have memory."},
+    {"products_install", products_install, METH_NOARGS, "Whether oneDNN was found; must be called before the other."},
+    {"products_multiply", products_multiply, METH_VARARGS, "Write the product of the first two tensors to the third."},
     {"setup", setup, METH_VARARGS, "Take the classes of plain tensors."},
     {"address", address, METH_O, "Where a tensor's C++ object is believed to be."},
     {nullptr, nullptr, 0, nullptr}};

@@ -29,7 +29,10 @@ import torch
 __all__ = ["BuildError", "compile_library", "default_directory", "library_path", "load_library"]
 
 _HERE = Path(__file__).parent
-_SOURCES = ("_native.cpp", "_native_buffers.h", "_native_dicts.h", "_native_object.h", "_native_tensors.h")
+_SOURCES = (
+    *("_native.cpp", "_native_buffers.h", "_native_dicts.h", "_native_object.h", "_native_products.h"),
+    "_native_tensors.h",
+)
 _TEMPORARY = ".building-"
 _STALE_SECONDS = 3600.0
 _SHOWN_CHARACTERS = 1000  # of what the compiler said

@@ -1,0 +1,98 @@
+"""Products by oneDNN: results, shapes, layouts, and what happens without the extension."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.watch.conftest import BUILD_SECONDS
+from tzwc.products import operator
+from tzwc.products.operator import available, product
+from tzwc.watch.extension import extension
+
+EPS = torch.finfo(torch.float32).eps
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _onednn() -> None:
+    if not available(BUILD_SECONDS):
+        pytest.skip(f"no products by oneDNN: {extension.reason or 'not in this build of torch'}")
+
+
+@st.composite
+def operands(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
+    batch, rows, terms, columns = (draw(st.integers(1, most)) for most in (4, 40, 70, 40))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    batched = draw(st.sampled_from([(True, True), (True, False), (False, True), (False, False)]))
+    made = []
+    for has_batch, shape in zip(batched, ((rows, terms), (terms, columns)), strict=True):
+        sizes = (*((batch,) if has_batch else ()), *shape)
+        layout = draw(st.sampled_from(["contiguous", "transposed", "columns of a larger one", "permuted"]))
+        if layout == "transposed":
+            made.append(torch.randn(*sizes[:-2], sizes[-1], sizes[-2], generator=generator).mT)
+        elif layout == "columns of a larger one":
+            made.append(torch.randn(*sizes[:-1], sizes[-1] + 3, generator=generator)[..., 2:-1])
+        elif layout == "permuted" and has_batch:
+            made.append(torch.randn(*sizes[1:], sizes[0], generator=generator).permute(2, 0, 1))
+        else:
+            made.append(torch.randn(*sizes, generator=generator))
+    return made[0], made[1]
+
+
+@given(operands())
+@settings(max_examples=60)
+def test_equals_float64_up_to_the_rounding_of_its_sums(pair: tuple[Tensor, Tensor]) -> None:
+    a, b = pair
+    found = product(a, b)
+    expected = a.double() @ b.double()
+    assert found.shape == expected.shape
+    assert found.is_contiguous()
+    terms = a.shape[-1]
+    # γ_n Σ|a||b| of a sum of n products in any order (Higham, Accuracy and Stability, 3.5).
+    bound = terms * EPS / 2 / (1 - terms * EPS / 2) * (a.double().abs() @ b.double().abs())
+    assert ((found.double() - expected).abs() <= bound).all()
+
+
+def test_a_large_shared_matrix_is_not_copied() -> None:
+    a, b = torch.randn(256, 256), torch.randn(3, 256, 8)
+    assert a.numel() >= operator._ALONE
+    torch.testing.assert_close(product(a, b), a @ b)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_what_is_not_finite_stays_in_its_row_and_column(value: float) -> None:
+    a, b = torch.randn(2, 9, 9), torch.randn(2, 9, 9)
+    a[1, 2, 3] = value
+    found, expected = product(a, b), a @ b
+    assert torch.equal(found.isfinite(), expected.isfinite())
+
+
+def test_shape_function_and_schema() -> None:
+    for a, b in [((3, 4), (4, 5)), ((2, 3, 4), (4, 5)), ((3, 4), (2, 4, 5)), ((2, 3, 4), (2, 4, 5))]:
+        arguments = (torch.randn(a), torch.randn(b))
+        torch.library.opcheck(torch.ops.tzwc.product, arguments, test_utils=("test_schema", "test_faketensor"))
+
+
+def test_without_the_extension_aten_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operator, "_native", None)
+    monkeypatch.setattr(operator, "_refused", True)
+    a, b = torch.randn(3, 4), torch.randn(2, 4, 5)
+    assert torch.equal(product(a, b), a @ b)
+
+
+def test_shapes_that_do_not_fit_are_an_error() -> None:
+    with pytest.raises(RuntimeError):
+        product(torch.randn(3, 4), torch.randn(5, 6))
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.zeros(3, 3, dtype=torch.float64), torch.zeros(0, 3), torch.zeros(3, 3, device="meta"), None]
+)
+def test_the_extension_takes_no_other_tensors(wrong: Tensor | None) -> None:
+    good = torch.zeros(3, 3)
+    for arguments in ((wrong, good, good), (good, wrong, good), (good, good, wrong)):
+        with pytest.raises(TypeError, match="float32 on CPU"):
+            extension.module.products_multiply(*arguments)

@@ -1,0 +1,132 @@
+"""Which products of a graph are given to oneDNN, and that forward and backward still give the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+import tzwc
+from tests.watch.conftest import BUILD_SECONDS
+from tzwc.models.layers import pointwise
+from tzwc.products import rewriting
+from tzwc.products.choice import ATEN, ONEDNN
+from tzwc.products.operator import available
+from tzwc.products.rewriting import ProductPass
+from tzwc.remarks import RemarkKind
+
+aten = torch.ops.aten
+big = torch.randn(128, 128)
+
+
+@pytest.fixture(autouse=True)
+def _faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take oneDNN's to be the faster, and to be there."""
+    monkeypatch.setattr(rewriting, "choose", lambda *_: {ONEDNN: 1e-3, ATEN: 2e-3})
+    monkeypatch.setattr(rewriting.operator, "available", lambda *_: True)
+
+
+def rewritten(function: Callable[..., Tensor], *inputs: Tensor, tune: Any = "measure", symbolic: bool = False) -> Any:
+    """How many products of each kind are in ``function`` after the pass, what was said, and the new function."""
+    said: list[tuple[RemarkKind, str]] = []
+    module = make_fx(function, tracing_mode="symbolic" if symbolic else "fake")(*inputs)
+    ProductPass(tune, lambda kind, reason, _: said.append((kind, reason)))(module.graph)
+    module.graph.lint()
+    module.recompile()
+    targets = [node.target for node in module.graph.nodes]
+    ours = targets.count(torch.ops.tzwc.product.default)
+    theirs = targets.count(aten.mm.default) + targets.count(aten.bmm.default)
+    return ours, theirs, said, module
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs"),
+    [
+        (torch.mm, (big, big)),
+        (torch.mm, (big.mT, big[:, :64])),
+        (torch.bmm, (torch.randn(4, 64, 64), torch.randn(4, 64, 64))),
+        (torch.matmul, (big.expand(4, 128, 128), torch.randn(4, 128, 32))),
+        (torch.matmul, (torch.randn(4, 32, 128), big.expand(4, 128, 128))),
+        (torch.matmul, (big.expand(4, 128, 128), big.expand(4, 128, 128))),
+        (torch.bmm, (torch.randn(1, 128, 64), torch.randn(1, 64, 128))),
+    ],
+    ids=["mm", "transposed", "bmm", "shared left", "shared right", "both shared", "batch of one"],
+)
+def test_products_are_found(function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
+    ours, theirs, said, module = rewritten(function, *inputs)
+    assert (ours, theirs) == (1, 0)
+    ((kind, reason),) = said
+    assert kind == "applied"
+    assert "measured 2× faster" in reason
+    found, expected = module(*inputs), function(*inputs)
+    assert found.shape == expected.shape
+    # Two orders of summation: twice γ_n of sums of at most 128 terms, relative to Σ|a||b|.
+    scale = inputs[0].abs() @ inputs[1].abs()
+    assert ((found - expected).abs() <= 2 * 129 * torch.finfo(torch.float32).eps / 2 * scale).all()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "keywords"),
+    [
+        ((big.double(), big.double()), {}),
+        ((big.bfloat16(), big.bfloat16()), {}),
+        ((big[:4], big), {}),
+        ((big[:, :4], big[:4]), {}),
+        ((big[:16, :16], big[:16, :16]), {}),
+        ((big[:0], big), {}),
+        ((big, big), {"symbolic": True}),
+        ((big, big), {"tune": "model"}),
+        ((big, big), {"tune": "off"}),
+    ],
+    ids=["double", "bfloat16", "few rows", "few terms", "small", "empty", "open sizes", "model", "off"],
+)
+def test_near_misses_stay_with_aten(inputs: tuple[Tensor, Tensor], keywords: dict[str, Any]) -> None:
+    ours, theirs, said, _ = rewritten(torch.mm, *inputs, **keywords)
+    assert (ours, theirs, said) == (0, 1, [])
+
+
+def test_where_bfloat16_may_stand_in_nothing_is_touched() -> None:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert rewritten(torch.mm, big, big)[:2] == (0, 1)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_a_slower_library_is_declined_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewriting, "choose", lambda *_: {ATEN: 1e-3, ONEDNN: 2e-3})
+    ours, theirs, said, _ = rewritten(torch.mm, big, big)
+    assert (ours, theirs) == (0, 1)
+    assert said == [("declined", "(128×128) · (128×128): oneDNN is not measured to be faster")]
+
+
+def test_the_key_of_inductors_cache_depends_on_what_decides() -> None:
+    keys = {str(ProductPass(tune, lambda *_: None).uuid()) for tune in ("measure", "model", "off")}
+    assert len(keys) == 3
+
+
+@pytest.mark.inductor
+def test_forward_and_backward_through_inductor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the real operator
+    if not available(BUILD_SECONDS):
+        pytest.skip("no products by oneDNN here")
+    monkeypatch.setattr(rewriting, "choose", lambda *_: {ONEDNN: 1e-3, ATEN: 2e-3})
+    torch.manual_seed(0)
+    model = nn.Sequential(pointwise(2, 48, 64), nn.GELU(), pointwise(2, 64, 16))
+    fast = tzwc.compile(model, tune="measure")
+    x = torch.randn(3, 48, 16, 16, requires_grad=True)
+    leaves = [x, *fast.parameters()]
+    found = torch.autograd.grad(fast(x).square().mean(), leaves)
+    exact = model.double()
+    x64 = x.detach().double().requires_grad_()
+    expected = torch.autograd.grad(exact(x64).square().mean(), [x64, *exact.parameters()])
+    products = [r for s in fast.specialisations for r in s.remarks if r.rule == "product" and r.kind == "applied"]
+    assert len(products) >= 5  # two forward, and backward one for each weight and for the values in between
+    for a, b in zip(found, expected, strict=True):
+        # Sums of at most 768 terms, twice in a row, relative to the largest element.
+        assert (a.double() - b).abs().max() <= 2 * 768 * torch.finfo(torch.float32).eps * b.abs().max()

@@ -1,0 +1,94 @@
+"""The faster library for one matrix product: measured once on a machine, and remembered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tzwc.products.operator import product
+from tzwc.tuning.machine import fingerprint
+from tzwc.tuning.measurement import Limits, measure, undisturbed
+from tzwc.tuning.store import Store, seconds_of
+from tzwc.tuning.timers import Timer, timer_for
+
+__all__ = ["ATEN", "ONEDNN", "Operand", "choose"]
+
+ATEN, ONEDNN = "aten", "onednn"
+
+_LIMITS = Limits(seconds=0.4, rounds=12, tie=0.05)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One side of a product, as far as its time depends on it.
+
+    Attributes:
+        shape: of two numbers, or three with a batch.
+        stride: likewise; 0 along a batch whose matrices are one.
+    """
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @property
+    def shared(self) -> bool:
+        """Whether the matrices of the batch are one."""
+        return len(self.shape) == 3 and (self.stride[0] == 0 or self.shape[0] == 1)
+
+    def tensor(self) -> Tensor:
+        """One like it. The values do not matter, and these are quickly made."""
+        length = 1 + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
+        return torch.full((length,), 0.5).as_strided(self.shape, self.stride)
+
+
+def choose(a: Operand, b: Operand, *, store: Store | None = None, timer: Timer | None = None) -> Mapping[str, float]:
+    """Seconds of ``a @ b`` by each library, the one to take first.
+
+    Args:
+        a, b: float32 on CPU, with the same number of dimensions.
+        store: where measurements are remembered; by default the user's cache directory.
+        timer: measures calls.
+    """
+    store = store or Store()
+    key = {"machine": fingerprint("cpu"), "product": [[x.shape, x.stride] for x in (a, b)]}
+    seconds = _recall(store, key)
+    if seconds is None:
+        seconds = _measured(a, b, timer or timer_for("cpu"))
+        if len(seconds) > 1:
+            store.put("product", key, seconds)
+    # What is only a little faster is not worth leaving ATen's for.
+    best = ONEDNN if seconds.get(ONEDNN, math.inf) * (1 + _LIMITS.tie) < seconds.get(ATEN, math.inf) else ATEN
+    return dict(sorted(seconds.items(), key=lambda entry: entry[0] != best))
+
+
+def _single(operand: Tensor) -> Tensor:
+    """The one matrix of a shared operand."""
+    return operand.select(0, 0)
+
+
+def _measured(a: Operand, b: Operand, timer: Timer) -> dict[str, float]:
+    with undisturbed():
+        first, second = a.tensor(), b.tensor()
+        ours = _single(first) if a.shared else first, _single(second) if b.shared and not a.shared else second
+        multiply = torch.mm if first.dim() == 2 else torch.bmm
+        calls = {ATEN: lambda: lambda: multiply(first, second), ONEDNN: lambda: lambda: product(*ours)}
+        return measure(calls, timer, _LIMITS, ranking=(ATEN,)).seconds
+
+
+def _recall(store: Store, key: Mapping[str, Any]) -> dict[str, float] | None:
+    found = store.get("product", key)
+    if found is None:
+        return None
+    try:
+        seconds = seconds_of(found)
+        if seconds.keys() != {ATEN, ONEDNN}:
+            raise ValueError("names other libraries")
+    except ValueError as error:
+        store.refuse("product", key, str(error))
+        return None
+    return seconds

@@ -1,0 +1,82 @@
+"""The operator ``tzwc::product``: float32 matrix products on CPU by oneDNN.
+
+PyTorch has no public function for it, but its library exports the one that it calls for bfloat16 and that takes float32
+as well. The extension of :mod:`tzwc.watch` calls that. Where there is no extension (yet), or no such function, the
+operator multiplies by ATen, with the same result up to rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tzwc.watch.extension import disabled, extension
+
+__all__ = ["available", "product"]
+
+_LIBRARY = torch.library.Library("tzwc", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY.define("product(Tensor a, Tensor b) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+
+_ALONE = 1 << 16
+"""Elements of a shared matrix from which on it is not copied for every matrix of the other operand."""
+
+_native: Any = None  # the extension, once it has found oneDNN
+_refused = False
+
+
+def available(timeout: float = 0.0) -> bool:
+    """Whether oneDNN can be called; waits for the extension being built, ``timeout`` seconds at most."""
+    global _native, _refused
+    if _native is None and not (_refused or disabled()) and extension.wait(timeout):
+        if extension.module.products_install():
+            _native = extension.module
+        else:
+            _refused = True
+    return _native is not None
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b`` for matrices: `(M, K)` or `(B, M, K)` times `(K, N)` or `(B, K, N)`, float32 on CPU.
+
+    An operand without a batch is shared by all matrices of the other. No size may be zero. No derivative: the operator
+    is put into graphs whose derivatives have been taken already.
+
+    Returns:
+        `(M, N)` or `(B, M, N)`, contiguous.
+    """
+    result: Tensor = torch.ops.tzwc.product(a, b)
+    return result
+
+
+def _shape(a: Tensor, b: Tensor) -> Tensor:
+    batch = b.shape[:-2] if a.dim() == 2 else a.shape[:-2]
+    return a.new_empty((*batch, a.shape[-2], b.shape[-1]))
+
+
+def _multiply(a: Tensor, b: Tensor) -> Tensor:
+    if not available():
+        return torch.matmul(a, b)
+    result = _shape(a, b)
+    if a.dim() == b.dim():
+        _native.products_multiply(a, b, result)
+    elif b.dim() == 2:
+        if a.is_contiguous():  # the rows of all matrices are the rows of one
+            _native.products_multiply(a.view(-1, a.shape[-1]), b, result.view(-1, b.shape[-1]))
+        else:
+            _one_by_one(a.unbind(), [b] * len(a), result)
+    elif a.numel() < _ALONE:
+        _native.products_multiply(a.expand(len(b), -1, -1), b, result)
+    else:
+        _one_by_one([a] * len(b), b.unbind(), result)
+    return result
+
+
+def _one_by_one(a: Any, b: Any, results: Tensor) -> None:
+    for first, second, result in zip(a, b, results.unbind(), strict=True):
+        _native.products_multiply(first, second, result)
+
+
+_LIBRARY.impl("product", _multiply, "CPU")  # type: ignore[no-untyped-call]
+torch.library.register_fake("tzwc::product", _shape, lib=_LIBRARY)
