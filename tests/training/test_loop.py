@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +20,10 @@ import tzwc.training
 from tests.training.toy import RECIPE, make_data, make_model
 from tzwc.errors import InvalidArgumentError
 from tzwc.models import label_smoothing_cross_entropy, norm_penalty
-from tzwc.training import Checkpoint, CheckpointError, Interrupted, Recipe, Trainer
+from tzwc.specialisation import Specialisation
+from tzwc.training import Checkpoint, CheckpointError, Interrupted, Recipe, Trainer, loop
+from tzwc.training.average import MovingAverage
+from tzwc.training.recipe import _torch_optimizers
 
 
 def trainer(recipe: Recipe = RECIPE, folder: Path | None = None, **compiled: Any) -> Trainer:
@@ -85,6 +91,116 @@ def test_resuming_is_going_on(optimizer: str, stop: int, tmp_path: Path) -> None
     for a, b in zip(straight.average.values, second.average.values, strict=True):
         assert torch.equal(a, b)
     assert (tmp_path / "log.csv").read_text().count("\n") == 4
+
+
+@pytest.mark.parametrize("optimizer", sorted({*_torch_optimizers()} - {"Muon"}))
+def test_every_optimiser_goes_on(optimizer: str, tmp_path: Path) -> None:
+    """Muon takes matrices alone; all others keep states of every kind."""
+    recipe = dataclasses.replace(RECIPE, optimizer=optimizer)
+    straight = Trainer(without_batch_statistics(), make_data(), recipe)
+    straight.fit(steps=4)
+    Trainer(without_batch_statistics(), make_data(), recipe, folder=tmp_path).fit(steps=2)
+    second = Trainer(without_batch_statistics(), make_data(), recipe)
+    second.resume(Checkpoint.load(tmp_path))
+    second.fit(steps=4)
+    assert_same(straight, second)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({"micro_batches": 2}, {}),
+        ({"precision": "bfloat16"}, {}),
+        ({"precision": "bfloat16", "micro_batches": 2, "clip": 0.5, "slow_loss": "tile"}, {"backend": "eager"}),
+    ],
+    ids=["accumulation", "bfloat16", "everything, compiled"],
+)
+def test_resuming_is_going_on_with_every_feature(
+    changes: dict[str, Any], options: dict[str, Any], tmp_path: Path
+) -> None:
+    """The average of the parameters and dropout are always there; several processes have a test of their own."""
+    recipe = dataclasses.replace(RECIPE, **changes)
+    straight = trainer(recipe, **options)
+    straight.fit(steps=6)
+    trainer(recipe, tmp_path, **options).fit(steps=4)
+    second = trainer(recipe, **options)
+    second.resume(Checkpoint.load(tmp_path))
+    second.fit(steps=6)
+    assert_same(straight, second)
+    assert straight.losses[4:] == second.losses
+
+
+def on_entering(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: signal.Signals) -> None:
+    """Send a signal when ``owner.name`` is called for the first time."""
+    original = getattr(owner, name)
+    sent: list[int] = []
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not sent:
+            sent.append(1)
+            signal.raise_signal(number)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (loop, "augment"),  # before the first forward
+        (loop, "norm_penalty"),  # between forward and backward
+        (MovingAverage, "update"),  # behind the optimiser's step
+        (loop, "evaluate"),  # while the parameters are the average
+        (Checkpoint, "save"),
+        (os, "fsync"),
+        (loop, "write_csv"),
+        (Specialisation, "_lower"),
+    ],
+    ids=["batch", "loss", "average", "evaluation", "checkpoint", "file", "log", "compilation"],
+)
+def test_ctrl_c_at_any_moment_loses_nothing(
+    owner: Any, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    options = {"backend": "eager"} if owner is Specialisation else {}  # compiling takes seconds, and is one moment
+    straight = trainer(recipe, **options)
+    straight.fit()
+    stopped = trainer(recipe, tmp_path, **options)
+    with monkeypatch.context() as patch:
+        on_entering(patch, owner, name, signal.SIGINT)
+        with contextlib.suppress(Interrupted):  # behind the last step there is nothing to interrupt
+            stopped.fit()
+    assert len(stopped.losses) == stopped.step == (3 if name in ("evaluate", "save", "fsync", "write_csv") else 1)
+    resumed = trainer(recipe, tmp_path, **options)
+    resumed.resume(Checkpoint.load(tmp_path))
+    assert resumed.step == stopped.step
+    resumed.fit()
+    assert_same(straight, resumed)
+    assert [path.name for path in tmp_path.glob("*last*")] == ["last.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_what_stops_a_checkpoint_from_being_written_leaves_the_last_one(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trainer(folder=tmp_path).fit(steps=1)
+    before = (tmp_path / "last.safetensors").read_bytes()
+    run = trainer(folder=tmp_path)
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(*((os, "fsync") if name == "fsync" else (Path, "replace")), fail)
+    with pytest.raises(OSError, match="No space left"):
+        run.fit(steps=2)
+    assert (tmp_path / "last.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.glob("*last*")] == ["last.safetensors"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"file/run: no checkpoint can be written there \(Not a directory\)"):
+        trainer(folder=tmp_path / "file" / "run")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import nn
+from torch import Tensor, nn
 
 import tzwc
 from tests.training.toy import RECIPE, make_data, make_model
 from tzwc.training import Checkpoint, Interrupted, Trainer, workers
 from tzwc.training.progress import Progress
 
-SGD = dataclasses.replace(RECIPE, optimizer="SGD", ema=None, micro_batches=2, crop=0, flip=False, lr=0.1)
+SGD = dataclasses.replace(RECIPE, optimizer="SGD", micro_batches=2, crop=0, flip=False, lr=0.1)
 
 
 def linear() -> nn.Module:
@@ -46,8 +47,25 @@ def process(rank: int, port: int, folder: str) -> None:
         )
         with contextlib.suppress(Interrupted):
             run.fit(steps=4)
-        parameters = torch.cat([p.detach().flatten() for p in terminator.parameters()])
-        torch.save({"step": run.step, "parameters": parameters}, Path(folder) / f"{rank}.pt")
+        stopped = run.step, flat(terminator)
+
+        # Both go on from the checkpoint, which the first of them wrote, and do what two that were not stopped do.
+        dist.barrier()
+        ends = []
+        for resumed in (True, False):
+            terminator = make_model(seed=0)
+            compiled = tzwc.compile(terminator, backend="eager")
+            run = Trainer(terminator, make_data(), SGD, compiled=compiled)
+            if resumed:
+                run.resume(Checkpoint.load(Path(folder) / "terminator"))
+            run.fit(steps=5)
+            ends.append(flat(terminator))
+        found = {"step": stopped[0], "parameters": stopped[1], "resumed": ends[0], "straight": ends[1]}
+        torch.save(found, Path(folder) / f"{rank}.pt")
+
+
+def flat(model: nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 class Interrupting(Progress):
@@ -87,3 +105,10 @@ def test_processes_stay_together_and_stop_together(finished: Path) -> None:
     assert torch.equal(first["parameters"], second["parameters"])
     assert first["step"] == second["step"] < 4
     assert Checkpoint.load(finished / "terminator").step == first["step"]
+
+
+def test_processes_go_on_as_if_they_had_not_been_stopped(finished: Path) -> None:
+    for rank in range(2):
+        found = torch.load(finished / f"{rank}.pt", weights_only=True)
+        assert torch.equal(found["resumed"], found["straight"])
+        assert not torch.equal(found["resumed"], found["parameters"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tzwc.data.catalogue import NAMES, load
-from tzwc.data.dataset import Dataset, Normalisation, Split
+from tzwc.data.catalogue import NAMES, PERMUTED, load
+from tzwc.data.dataset import Dataset, Normalisation, Split, permutation
 from tzwc.data.files import DataError
 
-__all__ = ["NAMES", "DataError", "Dataset", "Normalisation", "Split", "load"]
+__all__ = ["NAMES", "PERMUTED", "DataError", "Dataset", "Normalisation", "Split", "load", "permutation"]

@@ -13,7 +13,7 @@ from tzwc.data.idx import mnist
 from tzwc.data.offline import digits, mnist1d
 from tzwc.models.validation import closest, refuse
 
-__all__ = ["NAMES", "load"]
+__all__ = ["NAMES", "PERMUTED", "load"]
 
 _OFFLINE: Mapping[str, Callable[[], Dataset]] = {
     "digits": digits,
@@ -34,6 +34,9 @@ _FILES: Mapping[str, Callable[[Path, bool], Dataset]] = {
 
 NAMES: Final = (*_OFFLINE, *_FILES)
 """The names that :func:`load` knows."""
+
+PERMUTED: Final = frozenset({"pdigits", "pmnist"})
+"""Those whose pixels have been permuted, by :func:`~tzwc.data.dataset.permutation`."""
 
 
 def load(name: str, directory: str | Path | None = None, *, partial: bool = False) -> Dataset:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from tzwc.errors import InvalidArgumentError
 
-__all__ = ["Dataset", "Normalisation", "Split"]
+__all__ = ["Dataset", "Normalisation", "Split", "permutation"]
 
 _CHUNK = 1000
 _PERMUTATION_SEED = 0
@@ -98,10 +98,7 @@ class Dataset:
 
     def as_sequences(self, name: str, *, permuted: bool = False) -> Dataset:
         """The same samples, read pixel by pixel, row after row; ``permuted`` by one fixed order for all samples."""
-        order = None
-        if permuted:
-            length = math.prod(self.grid)
-            order = torch.randperm(length, generator=torch.Generator().manual_seed(_PERMUTATION_SEED))
+        order = permutation(math.prod(self.grid)) if permuted else None
 
         def read(split: Split) -> Split:
             pixels = split.inputs.flatten(2)
@@ -128,6 +125,11 @@ class Dataset:
             return Split(F.interpolate(values, size=tuple(sizes), mode=mode), split.labels)
 
         return dataclasses.replace(self, train=resize(self.train), test=resize(self.test))
+
+
+def permutation(length: int) -> Tensor:
+    """The order in which permuted sequences of that length hold their pixels, int64 ``(length)``; always the same."""
+    return torch.randperm(length, generator=torch.Generator().manual_seed(_PERMUTATION_SEED))
 
 
 def _unit(inputs: Tensor, dtype: torch.dtype) -> Tensor:

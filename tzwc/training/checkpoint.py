@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tzwc.data import Normalisation
-from tzwc.errors import InvalidArgumentError, TzwcError
+from tzwc.data import Dataset, Normalisation
+from tzwc.errors import TzwcError
 from tzwc.models import Terminator, TerminatorSpec
 from tzwc.training.logs import Row
+from tzwc.training.metadata import check_mates, check_metadata, check_optimizer, read_normalisation
 from tzwc.training.recipe import Recipe
 
-__all__ = ["Checkpoint", "CheckpointError", "optimizer_state", "restore_optimizer"]
+__all__ = ["Checkpoint", "CheckpointError", "optimizer_state", "prepare", "restore_optimizer"]
 
 FORMAT = "tzwc-training-1"
 
@@ -94,11 +96,14 @@ class Checkpoint:
         content: bytes = package.torch.save(tensors, metadata={"tzwc": json.dumps(metadata)})
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)  # a full disk, or a second Ctrl-C
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -124,13 +129,16 @@ class Checkpoint:
             return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
 
         try:
-            mean, std = metadata["normalisation"]
+            check_metadata(metadata)
+            normalisation = read_normalisation(metadata["normalisation"])
+            spec = None if metadata["spec"] is None else TerminatorSpec.from_dict(metadata["spec"])
+            check_mates(tensors["mates"], normalisation, None if spec is None else (spec.in_channels, *spec.sizes))
             return cls(
                 recipe=Recipe.from_dict(metadata["recipe"]),
                 data=metadata["data"],
-                normalisation=Normalisation(tuple(mean), tuple(std)),
+                normalisation=normalisation,
                 step=metadata["step"],
-                spec=None if metadata["spec"] is None else TerminatorSpec.from_dict(metadata["spec"]),
+                spec=spec,
                 parameters=group("parameters"),
                 average=group("average"),
                 optimizer=(group("optimizer"), metadata["optimizer"]),
@@ -139,8 +147,34 @@ class Checkpoint:
                 history=metadata["history"],
                 mates=tensors["mates"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: its metadata are not those of {FORMAT!r}: {error}") from error
+
+    def check(self, recipe: Recipe, data: Dataset, model: nn.Module) -> None:
+        """Check that training ``model`` on ``data`` can go on from here.
+
+        Raises:
+            CheckpointError: other data, another recipe or another model; the first difference is named.
+        """
+        differing = [k for k, v in recipe.to_dict().items() if self.recipe.to_dict()[k] != v]
+        for name in differing:
+            was, now = getattr(self.recipe, name), getattr(recipe, name)
+            raise CheckpointError(f"{name} = {now!r}: the checkpoint was made with {was!r}; give that, or start anew")
+        if self.data != data.name:
+            raise CheckpointError(f"data = {data.name!r}: the checkpoint was made with {self.data!r}")
+        if not torch.equal(self.mates, data.train.inputs[: recipe.batch]):
+            raise CheckpointError(f"data = {data.name!r}: the checkpoint was made with other samples of that name")
+        if isinstance(model, Terminator) and self.spec != model.spec:
+            raise CheckpointError("spec: the checkpoint holds another model; start from its own declaration")
+        averaged = {} if recipe.ema is None else dict(model.named_parameters())
+        for title, mine, saved in (
+            ("parameters", model.state_dict(), self.parameters),
+            ("average", averaged, self.average),
+        ):
+            shapes = [{name: tuple(value.shape) for name, value in group.items()} for group in (mine, saved)]
+            if shapes[0] != shapes[1]:
+                first = min(name for name, _ in shapes[0].items() ^ shapes[1].items())
+                raise CheckpointError(f"{title}/{first}: the checkpoint holds another model")
 
     def model(self) -> Terminator:
         """The model with its averaged parameters, or the last ones where none were averaged.
@@ -158,6 +192,21 @@ class Checkpoint:
         except RuntimeError as error:
             raise CheckpointError(f"parameters and declaration do not belong together: {error}") from error
         return model
+
+
+def prepare(folder: Path) -> None:
+    """Make sure now that a checkpoint can be written there, rather than when the first epoch is done.
+
+    Raises:
+        CheckpointError: the folder cannot be made or written to, or the package safetensors is missing.
+    """
+    _safetensors()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise CheckpointError(f"{folder}: no checkpoint can be written there ({error.strerror})") from error
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], Any]:
@@ -178,20 +227,30 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     """The inverse of :func:`optimizer_state`, on a new optimiser of the same kind.
 
     Raises:
-        InvalidArgumentError: it is of another kind.
+        CheckpointError: it belongs to an optimiser of another kind, or to another model.
     """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    try:
+        check_optimizer(tensors, parameters)
+    except ValueError as error:
+        raise CheckpointError(f"the optimiser's saved state belongs to another model: {error}") from error
     state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in rest["values"].items()}
     for name, tensor in tensors.items():
         index, key = name.split("/", 1)
         state.setdefault(int(index), {})[key] = tensor
     groups = []
-    for fresh, saved in zip(optimizer.state_dict()["param_groups"], rest["groups"], strict=True):
-        # JSON has no tuples.
-        groups.append({k: tuple(v) if isinstance(fresh.get(k), tuple) else v for k, v in saved.items()})
     try:
+        for fresh, saved in zip(optimizer.state_dict()["param_groups"], rest["groups"], strict=True):
+            # JSON has no tuples.
+            groups.append({k: tuple(v) if isinstance(fresh.get(k), tuple) else v for k, v in saved.items()})
         optimizer.load_state_dict({"state": state, "param_groups": groups})
-    except ValueError as error:
-        raise InvalidArgumentError(f"optimizer: its saved state belongs to another model: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the optimiser's saved state belongs to another model: {error}") from error
+    for name, tensor in tensors.items():
+        index, key = name.split("/", 1)
+        loaded = optimizer.state[parameters[int(index)]]
+        # It has given everything the parameters' dtype; NAdam keeps a product in float32, whatever they are.
+        loaded[key] = tensor.to(loaded[key].device)
 
 
 def _safetensors() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -36,10 +36,13 @@ class Request:
 
 
 @contextmanager
-def listening() -> Iterator[Request]:
+def listening(say: Callable[[str], None]) -> Iterator[Request]:
     """Collect SIGINT and SIGTERM inside the block; a second SIGINT raises ``KeyboardInterrupt`` at once.
 
     Outside of the main thread, where Python delivers no signals, nothing is collected.
+
+    Args:
+        say: told what is going to happen, since a step may take long: the first ones are compiled.
     """
     request = Request()
     if threading.current_thread() is not threading.main_thread():
@@ -49,6 +52,8 @@ def listening() -> Iterator[Request]:
     def note(number: int, _frame: FrameType | None) -> None:
         if request.number == signal.SIGINT == number:
             raise KeyboardInterrupt
+        if not request.number:
+            say("stopping behind this step" + ("; Ctrl-C again stops at once" if number == signal.SIGINT else ""))
         request.number = number
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

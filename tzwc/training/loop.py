@@ -24,9 +24,9 @@ from tzwc.models import Terminator, label_smoothing_cross_entropy, norm_penalty
 from tzwc.training import workers
 from tzwc.training.augmentation import augment
 from tzwc.training.average import MovingAverage
-from tzwc.training.checkpoint import Checkpoint, CheckpointError, optimizer_state, restore_optimizer
+from tzwc.training.checkpoint import Checkpoint, CheckpointError, optimizer_state, prepare, restore_optimizer
 from tzwc.training.evaluation import Evaluation, evaluate
-from tzwc.training.interruption import Interrupted, listening
+from tzwc.training.interruption import Interrupted, Request, listening
 from tzwc.training.logs import Row, has_tensorboard, write_csv, write_tensorboard
 from tzwc.training.progress import Progress
 from tzwc.training.recipe import Recipe
@@ -45,6 +45,7 @@ class Trainer:
         compiled: a module that runs ``model``, sharing its parameters: ``tzwc.compile(model)`` or
             ``torch.compile(model)``; by default the model itself.
         progress: what to show.
+        clock: seconds of what the log counts; ``time.process_time`` on a machine that has other things to do.
 
     Attributes:
         step: steps done.
@@ -64,10 +65,12 @@ class Trainer:
         folder: Path | None = None,
         compiled: nn.Module | None = None,
         progress: Progress | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.model, self.data, self.recipe, self.folder = model.to(recipe.dtype), data, recipe, folder
         self.compiled = model if compiled is None else compiled
         self.progress = Progress() if progress is None else progress
+        self.clock = clock
         self.steps_per_epoch = len(data.train) // recipe.batch
         parts = workers.world() * recipe.micro_batches
         if not self.steps_per_epoch or recipe.batch % parts:
@@ -75,6 +78,8 @@ class Trainer:
                 f"batch = {recipe.batch}: expected a multiple of {parts} (processes times micro_batches), "
                 f"at most the {len(data.train)} samples of {data.name}"
             )
+        if folder is not None and workers.rank() == 0:
+            prepare(folder)
         self.optimizer = recipe.make_optimizer(model.parameters())
         self.average = None if recipe.ema is None else MovingAverage(model.parameters(), recipe.ema)
         self.step, self.seconds = 0, 0.0
@@ -114,7 +119,7 @@ class Trainer:
             raise InvalidArgumentError(f"seconds = {seconds}: expected None with several processes; give steps")
         end = self.steps if steps is None else min(steps, self.steps)
         begin, before = time.perf_counter(), self.step
-        with self._own_randomness(), listening() as request, self.progress.running(self, end):
+        with self._own_randomness(), self.progress.running(self, end), listening(self.progress.say) as request:
             while self.step < end:
                 epoch = self.step / self.steps_per_epoch
                 if seconds is not None:
@@ -122,10 +127,12 @@ class Trainer:
                     if spent >= 1 and self.step > before:
                         break
                     epoch = max(epoch, spent * self.recipe.epochs)
-                stop = self._advance(epoch, request.number)
+                stop = self._advance(epoch, request)
                 if self.step % self.steps_per_epoch == 0:
                     self._finish_epoch(after_epoch)
-                if stop:
+                    if workers.world() == 1:  # several go on to the next step, behind which they stop together
+                        stop = request.number
+                if stop and self.step < self.steps:
                     self.save()
                     raise Interrupted(f"stopped after step {self.step} of {self.steps}", stop)
             self.save()
@@ -167,24 +174,20 @@ class Trainer:
         Raises:
             CheckpointError: it belongs to other data, another recipe or another model; the first difference is named.
         """
-        differing = [k for k, v in self.recipe.to_dict().items() if saved.recipe.to_dict()[k] != v]
-        for name in differing:
-            was, now = getattr(saved.recipe, name), getattr(self.recipe, name)
-            raise CheckpointError(f"{name} = {now!r}: the checkpoint was made with {was!r}; give that, or start anew")
-        if saved.data != self.data.name:
-            raise CheckpointError(f"data = {self.data.name!r}: the checkpoint was made with {saved.data!r}")
-        if isinstance(self.model, Terminator) and saved.spec != self.model.spec:
-            raise CheckpointError("spec: the checkpoint holds another model; start from its own declaration")
-        self.model.load_state_dict(dict(saved.parameters))
+        saved.check(self.recipe, self.data, self.model)
+        if saved.step > self.steps:
+            raise CheckpointError(f"step = {saved.step}: the checkpoint is beyond the end, {self.steps} steps")
         restore_optimizer(self.optimizer, *saved.optimizer)
+        self.model.load_state_dict(dict(saved.parameters))
         if self.average is not None:
-            self.average.values = [saved.average[name].clone() for name, _ in self.model.named_parameters()]
+            for value, (name, _) in zip(self.average.values, self.model.named_parameters(), strict=True):
+                value.copy_(saved.average[name])
         self.step, self.seconds = saved.step, saved.seconds
         self.history, self._running = list(saved.history), dict(saved.running)
 
-    def _advance(self, epoch: float, signal: int) -> int:
+    def _advance(self, epoch: float, request: Request) -> int:
         """One step, at the learning rate of ``epoch``; the signal that any process was asked to stop with."""
-        start = time.perf_counter()
+        start = self.clock()
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.lr_at(epoch)
         loss, right = self._gradients(*self._batch())
@@ -194,6 +197,7 @@ class Trainer:
         self.optimizer.zero_grad()
         if self.average is not None:
             self.average.update(self.step)
+        signal = request.number
         asked: float = signal
         if workers.world() > 1:  # all stop behind the same step
             asked, loss, right = workers.mean([signal, loss, right])
@@ -201,7 +205,7 @@ class Trainer:
         self.losses.append(loss)
         self._running["loss"] += loss
         self._running["right"] += right
-        self.seconds += time.perf_counter() - start
+        self.seconds += self.clock() - start
         self.progress.advance(loss)
         return signal or (2 if asked else 0)
 

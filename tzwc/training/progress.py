@@ -60,6 +60,11 @@ class Progress:
             yield
         self._bar = None
 
+    def say(self, text: str) -> None:
+        """Show one line."""
+        if self._console is not None:
+            self._console.print(f"{self.title}: {text}")
+
     def advance(self, loss: float) -> None:
         """One step is done."""
         if self._bar is not None:
@@ -67,8 +72,7 @@ class Progress:
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """One epoch is done."""
-        if self._console is not None:
-            self._console.print(
-                f"{self.title}: epoch {row['epoch']:.0f}, loss {row['loss']:.3f}, "
-                f"held out {row['test_accuracy']:.2%}, {row['seconds']:.0f} s"
-            )
+        self.say(
+            f"epoch {row['epoch']:.0f}, loss {row['loss']:.3f}, "
+            f"held out {row['test_accuracy']:.2%}, {row['seconds']:.0f} s"
+        )
