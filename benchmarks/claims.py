@@ -27,6 +27,7 @@ from tzwc.training import Checkpoint, Interrupted, Trainer, evaluate
 from tzwc.training.progress import Progress
 
 ROOT = Path(__file__).parents[1]
+TASKS = ("digits", "sdigits", "pdigits", "mnist1d")
 _BINS = 60
 
 
@@ -59,7 +60,11 @@ def main() -> int:
             except Interrupted as stopped:
                 print(f"{stopped}; the same command goes on", file=sys.stderr)
                 return 128 + stopped.number
-    resolutions(options.out)
+            except KeyboardInterrupt:
+                print("stopped; the same command goes on from the last epoch", file=sys.stderr)
+                return 130
+    if options.out.is_dir():
+        resolutions(options.out)
     report(options.out, options.docs)
     return 0
 
@@ -67,21 +72,16 @@ def main() -> int:
 def plan(seeds: int, ablation_seeds: int) -> Iterator[Cell]:
     """All runs, so ordered that a run that is stopped early can say something about everything.
 
-    Two seeds of the contenders, then the ablations, seed after seed, then the contenders' other seeds.
+    A seed of the contenders, one of the ablations, and so on.
     """
-    for seed in range(min(2, seeds)):
-        yield from _contenders(seed)
-    for seed in range(ablation_seeds):
-        for name in ABLATIONS:
-            yield Cell("digits", name, seed)
-    for seed in range(2, seeds):
-        yield from _contenders(seed)
-
-
-def _contenders(seed: int) -> Iterator[Cell]:
-    for name in ("Terminator", *BASELINES):
-        for task in ("digits", "sdigits"):
-            yield Cell(task, name, seed)
+    for seed in range(max(seeds, ablation_seeds)):
+        if seed < seeds:
+            for task in TASKS:
+                for name in ("Terminator", *BASELINES):
+                    yield Cell(task, name, seed)
+        if seed < ablation_seeds:
+            for name in ABLATIONS:
+                yield Cell("digits", name, seed)
 
 
 def run(cell: Cell, out: Path, epochs: int, blocks: int, title: str) -> None:
@@ -91,9 +91,13 @@ def run(cell: Cell, out: Path, epochs: int, blocks: int, title: str) -> None:
         return
     data = load(cell.task)
     chosen = contender(cell.name, data, epochs, cell.seed, blocks)
-    trainer = Trainer(chosen.model, data, chosen.recipe, folder=folder, progress=Progress.shown(title))
+    # Processor time: a machine's other work, or a pause, does not count.
+    trainer = Trainer(
+        chosen.model, data, chosen.recipe, folder=folder, progress=Progress.shown(title), clock=time.process_time
+    )
     if (folder / "last.safetensors").exists():
         trainer.resume(Checkpoint.load(folder))
+    pictured = cell.seed == 0 and cell.name == "Terminator"
     features: dict[str, Any] = {}
     path = folder / "features.json"
     if path.exists():
@@ -103,15 +107,17 @@ def run(cell: Cell, out: Path, epochs: int, blocks: int, title: str) -> None:
         epoch = round(now.step / now.steps_per_epoch)
         features[str(epoch)] = describe(chosen.model, data)
         path.write_text(json.dumps(features))
-        if cell.seed == 0 and cell.name == "Terminator" and epoch in (1, (1 + epochs) // 2, epochs):
+        if pictured:
             draw_state(chosen.model, data, folder / f"kernels-{epoch}.json")
 
     if not features:
         folder.mkdir(parents=True, exist_ok=True)
         features["0"] = describe(chosen.model, data)
         path.write_text(json.dumps(features))
-        if cell.seed == 0 and cell.name == "Terminator":
+        if pictured:
             draw_state(chosen.model, data, folder / "kernels-0.json")
+    elif trainer.step % trainer.steps_per_epoch == 0:
+        observe(trainer)  # it may have been ended between the checkpoint and this
     trainer.fit(after_epoch=observe)
     result = {
         "task": cell.task,
@@ -199,10 +205,10 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "claims", help="checkpoints, logs and results")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where claims.md and its pictures are")
-    parser.add_argument("--epochs", type=int, default=6, metavar="N")
+    parser.add_argument("--epochs", type=int, default=20, metavar="N")
     parser.add_argument("--blocks", type=int, default=2, metavar="N", help="of the Terminator")
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
-    parser.add_argument("--ablation-seeds", type=int, default=2, metavar="N")
+    parser.add_argument("--ablation-seeds", type=int, default=3, metavar="N")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--only-report", action="store_true", help="train nothing")
     return parser.parse_args()

@@ -18,10 +18,11 @@ from tzwc.training import Recipe, task
 
 __all__ = ["ABLATIONS", "BASELINES", "LOW_FREQUENCY", "Contender", "contender"]
 
-_BRANCHES = ("out", "out_x", "out_h", "glu", "hyp")
+_BRANCHES = ("out", "fast", "out_x", "out_h", "glu", "hyp", "l1", "l2", "l3", "l4")
 ABLATIONS = (
     "low frequency",
     "no slow loss",
+    "tiled slow loss",
     "batch only",
     "instance only",
     *(f"no {name}" for name in _BRANCHES),
@@ -64,6 +65,8 @@ def contender(name: str, data: Dataset, epochs: int, seed: int, blocks: int) -> 
             block.standardise = Standardisation(batch=name == "batch only")
     if name == "no slow loss":
         recipe = dataclasses.replace(recipe, slow_loss=None)
+    if name == "tiled slow loss":
+        recipe = dataclasses.replace(recipe, slow_loss="tile")
     return Contender(model, adamw if name == "AdamW" else recipe)
 
 
@@ -78,7 +81,9 @@ def _without(name: str, spec: TerminatorSpec) -> TerminatorSpec:
         return dataclasses.replace(spec, local=(), concat=tuple(b for b in spec.concat if b not in gone), skips=None)
     if name.removeprefix("no ") in _BRANCHES:
         missing = name.removeprefix("no ")
-        return dataclasses.replace(spec, concat=tuple(b for b in spec.concat if b != missing), skips=None)
+        local = tuple(branch for branch in spec.local if branch.name != missing)
+        concat = tuple(b for b in spec.concat if b != missing)
+        return dataclasses.replace(spec, local=local, concat=concat, skips=None)
     return spec
 
 

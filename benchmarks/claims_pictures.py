@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 __all__ = ["draw_curves", "draw_features", "draw_kernel_states"]
 
@@ -33,10 +34,11 @@ def draw_curves(runs: Runs, names: Sequence[str], path: Path) -> None:
                 if curves:
                     mean = torch.tensor(curves).mean(0).tolist()
                     axis.plot(*mean, color=f"C{number}", linewidth=2, label=name)
-            axis.set_title(f"{task}, accuracy on held-out images, %", fontsize=9)
-            axis.set_xlabel("epoch" if unit == "epoch" else "seconds of training, one thread")
+            axis.set_title(f"{task}, held-out accuracy, %", fontsize=9)
+            axis.set_xlabel("epoch" if unit == "epoch" else "seconds of processor time in training, one thread")
             axis.grid(alpha=0.3)
             if column == 0:
+                axis.xaxis.set_major_locator(MaxNLocator(integer=True))
                 axis.legend(fontsize=8)
             else:
                 axis.set_xscale("log")
@@ -73,26 +75,46 @@ def draw_features(runs: Runs, path: Path) -> None:
 
 
 def draw_kernel_states(out: Path, pictures: Path) -> None:
-    """Global and context-dependent kernels of every block, one picture a task and epoch."""
-    for path in sorted(out.glob("*-Terminator-0/kernels-*.json")):
-        task, epoch = path.parent.name.split("-")[0], path.stem.split("-")[1]
-        _draw_blocks(json.loads(path.read_text()), f"{task}, epoch {epoch}", pictures / f"kernels-{task}-{epoch}.png")
+    """Global and context-dependent kernels of every block over the epochs, one picture a task."""
+    for folder in sorted(out.glob("*-Terminator-0")):
+        paths = {int(path.stem.split("-")[1]): path for path in folder.glob("kernels-*.json")}
+        if not paths:
+            continue
+        epochs = sorted({min(paths, key=lambda epoch: abs(epoch - wanted)) for wanted in (0, 1, 2, 5, 10, max(paths))})
+        states = {epoch: json.loads(paths[epoch].read_text()) for epoch in epochs}
+        task = folder.name.split("-")[0]
+        _draw_states(states, task, pictures / f"kernels-{task}.png")
 
 
-def _draw_blocks(state: list[dict[str, Any]], title: str, path: Path) -> None:
-    columns = max(len(block["global"]) for block in state)
-    kinds = (("global", "K"), ("context", "Z⊙K"))
-    figure = Figure(figsize=(1.3 * columns + 0.6, 1.35 * 2 * len(state)), layout="constrained")
-    figure.suptitle(f"{title}: hyper-kernels K, and context-dependent kernels Z⊙K of one image", fontsize=9)
-    cells = figure.subplots(2 * len(state), columns, squeeze=False)
-    for number, (block, (kind, symbol)) in enumerate((b, k) for b in state for k in kinds):
-        for column, cell in enumerate(cells[number]):
-            cell.set_axis_off()
-            if column < len(block[kind]):
-                values = torch.tensor(block[kind][column])
-                if values.ndim == 2:
-                    cell.imshow(values.numpy(), cmap="RdBu")
-                else:
-                    cell.plot(values.tolist(), linewidth=0.7)
-                cell.set_title(f"block {number // 2}: {symbol}" if column == 0 else str(column), fontsize=7)
+def _draw_states(states: Mapping[int, list[dict[str, Any]]], task: str, path: Path) -> None:
+    """One column an epoch; two rows, ``K`` and ``Z⊙K``, for each of a block's first two channels."""
+    blocks = next(iter(states.values()))
+    rows = [
+        (block, channel, kind)
+        for block in range(len(blocks))
+        for channel in range(min(2, len(blocks[block]["global"])))
+        for kind in ("global", "context")
+    ]
+    flat = not isinstance(blocks[0]["global"][0][0], list)
+    figure = Figure(figsize=(1.9 * len(states), (0.95 if flat else 1.5) * len(rows) + 0.4), layout="constrained")
+    figure.suptitle(f"{task}: kernels K that the slow networks write, and Z⊙K for one held-out sample", fontsize=9)
+    cells = figure.subplots(len(rows), len(states), squeeze=False)
+    epochs = list(states)
+    for number, (line, (block, channel, kind)) in enumerate(zip(cells, rows, strict=True)):
+        values = [torch.tensor(state[block][kind][channel]) for state in states.values()]
+        # One scale a row, and white is zero: what changes with the epochs can be seen, and where Z vanishes.
+        largest = max(float(value.abs().max()) for value in values)
+        for column, (cell, value) in enumerate(zip(line, values, strict=True)):
+            cell.set_xticks([])
+            cell.set_yticks([])
+            if flat:
+                cell.axhline(0, color="0.8", linewidth=0.5)
+                cell.plot(value.tolist(), linewidth=0.7)
+                cell.set_ylim(-1.05 * largest, 1.05 * largest)
+            else:
+                cell.imshow(value.numpy(), cmap="RdBu", vmin=-largest, vmax=largest)
+            if number == 0:
+                cell.set_title("before training" if epochs[column] == 0 else f"epoch {epochs[column]}", fontsize=8)
+        symbol = "K" if kind == "global" else "Z⊙K"
+        line[0].set_ylabel(f"block {block},\nchannel {channel}:\n{symbol}", fontsize=7)
     figure.savefig(path, dpi=90)
