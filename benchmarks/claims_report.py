@@ -81,7 +81,7 @@ def _lines(runs: dict[tuple[str, str], list[Result]], resolution: list[dict[str,
         if not rows:
             continue
         epochs = len(rows[0][1][0]["history"])
-        shown = sorted({1, 2, min(5, epochs), epochs})
+        shown = sorted({min(epoch, epochs) for epoch in (1, 2, 5, epochs)})
         yield f"**{title}**, {epochs} epochs; accuracy on {held_out}, mean ± deviation over the seeds:"
         yield ""
         goals = _goals(task)
@@ -186,7 +186,9 @@ def _resolution(found: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _at(run: Result, epoch: int) -> float:
-    return float(run["history"][epoch - 1 if epoch > 0 else epoch]["test_accuracy"])
+    """Held-out accuracy after so many epochs, or after the last one: of a shorter run, and for -1."""
+    rows = run["history"]
+    return float(rows[min(epoch, len(rows)) - 1 if epoch > 0 else -1]["test_accuracy"])
 
 
 def _epoch_seconds(run: Result) -> list[float]:
