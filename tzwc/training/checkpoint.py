@@ -19,6 +19,8 @@ from torch import Tensor
 from tzwc.data import Normalisation
 from tzwc.errors import InvalidArgumentError, TzwcError
 from tzwc.models import Terminator, TerminatorSpec
+from tzwc.paths import is_folder
+from tzwc.training.checks import check_metadata, check_size, read_normalisation
 from tzwc.training.logs import Row
 from tzwc.training.recipe import Recipe
 
@@ -107,7 +109,7 @@ class Checkpoint:
         Raises:
             CheckpointError: there is none, it is damaged, or something else wrote it.
         """
-        path = path / "last.safetensors" if path.is_dir() else path
+        path = path / "last.safetensors" if is_folder(path) else path
         package = _safetensors()
         try:
             with package.safe_open(path, framework="pt") as file:
@@ -115,7 +117,7 @@ class Checkpoint:
                 tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError as error:
             raise CheckpointError(f"{path}: no such checkpoint; give what 'tzwc train' wrote, or its folder") from error
-        except (package.SafetensorError, OSError, ValueError) as error:
+        except (package.SafetensorError, OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path}: not a whole safetensors file ({error}); take an earlier copy") from error
         if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
             raise CheckpointError(f"{path}: holds no {FORMAT!r} metadata; expected a file that 'tzwc train' wrote")
@@ -124,11 +126,11 @@ class Checkpoint:
             return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
 
         try:
-            mean, std = metadata["normalisation"]
+            check_metadata(metadata, tensors["mates"])
             return cls(
                 recipe=Recipe.from_dict(metadata["recipe"]),
                 data=metadata["data"],
-                normalisation=Normalisation(tuple(mean), tuple(std)),
+                normalisation=read_normalisation(metadata["normalisation"], tensors["mates"].shape[1]),
                 step=metadata["step"],
                 spec=None if metadata["spec"] is None else TerminatorSpec.from_dict(metadata["spec"]),
                 parameters=group("parameters"),
@@ -152,10 +154,12 @@ class Checkpoint:
             raise CheckpointError(
                 "the checkpoint holds no declaration: its model is no Terminator; build it, and load parameters"
             )
-        model = Terminator(self.spec).to(self.recipe.dtype)
+        stored = dict(self.average or self.parameters)
         try:
-            model.load_state_dict(dict(self.average or self.parameters))
-        except RuntimeError as error:
+            check_size(self.spec, stored, self.mates)
+            model = Terminator(self.spec).to(self.recipe.dtype)
+            model.load_state_dict(stored)
+        except (RuntimeError, ValueError) as error:
             raise CheckpointError(f"parameters and declaration do not belong together: {error}") from error
         return model
 
@@ -178,20 +182,33 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     """The inverse of :func:`optimizer_state`, on a new optimiser of the same kind.
 
     Raises:
-        InvalidArgumentError: it is of another kind.
+        InvalidArgumentError: it is of another kind, or of other parameters.
     """
+    try:
+        _restore_optimizer(optimizer, tensors, rest)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"optimizer: its saved state belongs to another model: {error}") from error
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], rest: Any) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in rest["values"].items()}
     for name, tensor in tensors.items():
         index, key = name.split("/", 1)
+        if tensor.ndim and tensor.shape != parameters[int(index)].shape:
+            raise ValueError(f"{key} has shape {tuple(tensor.shape)}")
         state.setdefault(int(index), {})[key] = tensor
+    if len({frozenset(entries) for entries in state.values()}) > 1:
+        raise ValueError("it has other entries for some parameters than for others")
     groups = []
     for fresh, saved in zip(optimizer.state_dict()["param_groups"], rest["groups"], strict=True):
         # JSON has no tuples.
         groups.append({k: tuple(v) if isinstance(fresh.get(k), tuple) else v for k, v in saved.items()})
-    try:
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-    except ValueError as error:
-        raise InvalidArgumentError(f"optimizer: its saved state belongs to another model: {error}") from error
+        differing = [k for k in fresh.keys() | saved.keys() if k != "lr" and groups[-1].get(k) != fresh.get(k)]
+        if differing:
+            raise ValueError(f"{differing[0]} is {saved.get(differing[0])!r}, expected {fresh.get(differing[0])!r}")
+        groups[-1]["lr"] = float(saved["lr"])
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _safetensors() -> Any:

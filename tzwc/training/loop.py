@@ -175,10 +175,17 @@ class Trainer:
             raise CheckpointError(f"data = {self.data.name!r}: the checkpoint was made with {saved.data!r}")
         if isinstance(self.model, Terminator) and saved.spec != self.model.spec:
             raise CheckpointError("spec: the checkpoint holds another model; start from its own declaration")
-        self.model.load_state_dict(dict(saved.parameters))
+        try:
+            self.model.load_state_dict(dict(saved.parameters))
+        except RuntimeError as error:
+            raise CheckpointError(f"parameters: they are not those of this model: {error}") from error
         restore_optimizer(self.optimizer, *saved.optimizer)
         if self.average is not None:
-            self.average.values = [saved.average[name].clone() for name, _ in self.model.named_parameters()]
+            for value, (name, _) in zip(self.average.values, self.model.named_parameters(), strict=True):
+                stored = saved.average.get(name)
+                if stored is None or stored.shape != value.shape:
+                    raise CheckpointError(f"average: of {name!r} it is missing or has another shape")
+                value.copy_(stored)
         self.step, self.seconds = saved.step, saved.seconds
         self.history, self._running = list(saved.history), dict(saved.running)
 

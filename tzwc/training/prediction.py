@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from tzwc.data import DataError
 from tzwc.models import TerminatorSpec
+from tzwc.paths import is_file
 from tzwc.training.checkpoint import Checkpoint
 
 __all__ = ["Prediction", "predict", "read_input"]
@@ -66,44 +68,60 @@ def read_input(path: Path, spec: TerminatorSpec) -> Tensor:
         DataError: the file cannot be read, or it has another shape; nothing is resized silently.
     """
     expected = (spec.in_channels, *spec.sizes)
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"{path}: no such file; give images or .npy files")
-    values = _array(path) if path.suffix == ".npy" else _image(path, spec.in_channels)
+    values = _array(path) if path.suffix == ".npy" else _image(path, spec)
     if values.numel() == torch.Size(expected).numel() and len(spec.sizes) == 1 and values.ndim == 3:
         values = values.flatten(1)
     if tuple(values.shape) == expected[1:] and spec.in_channels == 1:
         values = values.unsqueeze(0)
     if tuple(values.shape) != expected:
-        raise DataError(f"{path}: found shape {tuple(values.shape)}, expected {expected}; resize it beforehand")
+        raise _unfit(path, tuple(values.shape), spec)
     return values
+
+
+def _unfit(path: Path, shape: tuple[int, ...], spec: TerminatorSpec) -> DataError:
+    expected = (spec.in_channels, *spec.sizes)
+    return DataError(f"{path}: found shape {shape}, expected {expected}; resize it beforehand")
 
 
 def _array(path: Path) -> Tensor:
     import numpy
 
     try:
-        values = numpy.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            # Not numpy.load, which opens archives and pickles under this name as well.
+            values = numpy.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # the header is Python text: of damaged ones its parser says whatever comes up
         raise DataError(f"{path}: not a plain .npy array ({error}); arrays of objects are refused") from error
     if values.dtype == numpy.uint8:
         return torch.from_numpy(values.copy())
     if values.dtype.kind not in "fiu":
         raise DataError(f"{path}: found dtype {values.dtype}, expected bytes, or numbers between 0 and 1")
-    return torch.from_numpy(values.astype(numpy.float32))
+    with numpy.errstate(over="ignore", invalid="ignore"):
+        numbers = torch.from_numpy(values.astype(numpy.float32))
+    if not bool(numbers.isfinite().all()):
+        raise DataError(f"{path}: found values that are no finite float32, expected bytes, or numbers between 0 and 1")
+    return numbers
 
 
-def _image(path: Path, channels: int) -> Tensor:
+def _image(path: Path, spec: TerminatorSpec) -> Tensor:
+    channels = spec.in_channels
     try:
         import numpy
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError as error:
         raise DataError(f"{path}: images are read with Pillow: pip install pillow, or give a .npy file") from error
     if channels not in (1, 3):
         raise DataError(f"{path}: an image has 1 or 3 channels, the model {channels}; give a .npy file")
     try:
         with Image.open(path) as image:
+            if image.width * image.height != math.prod(spec.sizes):  # before a small file becomes a large image
+                raise _unfit(path, (channels, image.height, image.width), spec)
             pixels = numpy.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # its decoders raise what they meet: OSError, ValueError, SyntaxError, struct.error …
         raise DataError(f"{path}: not an image that Pillow reads ({error}); give an image or a .npy file") from error
     values = torch.from_numpy(pixels.copy())
     return values.unsqueeze(0) if channels == 1 else values.permute(2, 0, 1).contiguous()
