@@ -194,7 +194,9 @@ def load_released(state: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> Termina
     try:
         model = Terminator(spec).to(dtype)
     except (RuntimeError, MemoryError) as error:
-        raise InvalidArgumentError(f"released state: its entries declare a model that cannot be made: {error}") from error
+        raise InvalidArgumentError(
+            f"released state: its entries declare a model that cannot be made: {error}"
+        ) from error
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             key = _released_name(name)

@@ -19,7 +19,17 @@ texts = st.one_of(
     st.sampled_from(
         [
             *("", " ", "x", "0", "-1", "1e400", "nan", "None", "__class__", "../..", "/dev/zero", "a.b.c", ":", "::"),
-            *("lambda: 0", "__import__('os').system('false')", "é", "\ud800", "\0", "\n", "x" * 300, "float32", "skip1"),
+            *(
+                "lambda: 0",
+                "__import__('os').system('false')",
+                "é",
+                "\ud800",
+                "\0",
+                "\n",
+                "x" * 300,
+                "float32",
+                "skip1",
+            ),
         ]
     ),
     st.text(max_size=8),
@@ -28,7 +38,9 @@ texts = st.one_of(
 
 _numbers = st.one_of(
     st.integers(-3, 9),
-    st.sampled_from([2**31, 2**63, -(2**63) - 1, 10**400, 0.0, -0.0, 0.5, 5e-324, 1.7e308, math.inf, -math.inf, math.nan]),
+    st.sampled_from(
+        [2**31, 2**63, -(2**63) - 1, 10**400, 0.0, -0.0, 0.5, 5e-324, 1.7e308, math.inf, -math.inf, math.nan]
+    ),
 )
 
 data = st.recursive(
@@ -54,7 +66,13 @@ objects = st.one_of(
             [
                 *(_Nameless, lambda: _Nameless, bytes, set, dict, tuple, lambda: b"\xff", lambda: 1j, lambda: ...),
                 *(lambda: np.float32(2.0), lambda: np.int64(3), lambda: np.array([1, 2]), lambda: torch.ones(2)),
-                *(lambda: torch.tensor(3), lambda: torch.float32, lambda: (1, (2, "a")), lambda: [[], [1]], lambda: len),
+                *(
+                    lambda: torch.tensor(3),
+                    lambda: torch.float32,
+                    lambda: (1, (2, "a")),
+                    lambda: [[], [1]],
+                    lambda: len,
+                ),
             ]
         ),
     ),
@@ -111,12 +129,16 @@ def damaged(draw: st.DrawFn, valid: bytes, foreign: Sequence[bytes] = ()) -> byt
     content = bytearray(valid)
     for _ in range(draw(st.integers(1, 3))):
         # Headers are where it matters, so half of all places are near the beginning.
-        place = draw(st.one_of(st.integers(0, max(0, len(content) - 1)), st.integers(0, min(63, max(0, len(content) - 1)))))
+        place = draw(
+            st.one_of(st.integers(0, max(0, len(content) - 1)), st.integers(0, min(63, max(0, len(content) - 1))))
+        )
         what = draw(st.sampled_from(["flip", "flip", "set", "cut", "drop", "insert", "repeat"]))
         if what == "flip" and content:
             content[place] ^= 1 << draw(st.integers(0, 7))
         elif what == "set":
-            content[place : place + 4] = draw(st.sampled_from([b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"9999"]))
+            content[place : place + 4] = draw(
+                st.sampled_from([b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"9999"])
+            )
         elif what == "cut":
             del content[place:]
         elif what == "drop":

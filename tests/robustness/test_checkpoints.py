@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -97,7 +97,9 @@ def test_mutated_tensors(tmp_path_factory: pytest.TempPathFactory, draw: st.Data
         elif what == "shape":
             tensors[name] = value.flatten()[:1].clone()
         elif what == "dtype":
-            tensors[name] = value.to(draw.draw(st.sampled_from([torch.complex64, torch.bool, torch.int8, torch.float16])))
+            tensors[name] = value.to(
+                draw.draw(st.sampled_from([torch.complex64, torch.bool, torch.int8, torch.float16]))
+            )
         elif what == "nan":
             tensors[name] = torch.full_like(value, 255 if value.dtype == torch.uint8 else float("nan"))
         elif what == "empty":

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.robustness.hostile import answer, mutated, objects, texts
@@ -59,7 +59,7 @@ def test_slow_networks(fields: dict[str, Any]) -> None:
     assert isinstance(answer(lambda: SlowNetSpec(**fields)), (SlowNetSpec, SpecError))
 
 
-@given(st.fixed_dictionaries({name: objects for name in ("name", "kernel_size", "kernel_from", "applied_to")}))
+@given(st.fixed_dictionaries(dict.fromkeys(("name", "kernel_size", "kernel_from", "applied_to"), objects)))
 def test_local_branches(fields: dict[str, Any]) -> None:
     assert isinstance(answer(lambda: LocalSpec(**fields)), (LocalSpec, SpecError))
 
@@ -75,10 +75,21 @@ def test_recipes(fields: Any) -> None:
         assert isinstance(made, SpecError)
 
 
-OPTIONS = (
-    "passes backend dynamic static_sizes cache_bytes check convolution tune exact keep_buffers verify max_specialisations "
-    "snapshots"
-).split()
+OPTIONS = [
+    "passes",
+    "backend",
+    "dynamic",
+    "static_sizes",
+    "cache_bytes",
+    "check",
+    "convolution",
+    "tune",
+    "exact",
+    "keep_buffers",
+    "verify",
+    "max_specialisations",
+    "snapshots",
+]
 
 
 @given(st.dictionaries(st.sampled_from(OPTIONS), objects, max_size=2))
@@ -94,7 +105,11 @@ def test_sizes_of_inputs(text: str) -> None:
     answer(lambda: parse_dtype(text))
 
 
-@given(st.one_of(texts, st.sampled_from([":", "os:", ":x", "os:path", "os:system", "tests:a..b", ".:a", "a.:b", "os.path:"])))
+@given(
+    st.one_of(
+        texts, st.sampled_from([":", "os:", ":x", "os:path", "os:system", "tests:a..b", ".:a", "a.:b", "os.path:"])
+    )
+)
 def test_targets(target: str) -> None:
     assert isinstance(answer(lambda: resolve(target)), (torch.nn.Module, TzwcError))
 

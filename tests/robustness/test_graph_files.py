@@ -21,7 +21,15 @@ from tzwc.stage import Stage
 
 CODE = "__hack__"
 injections = st.sampled_from(
-    [f"x\n{CODE}()\n", f"x'); {CODE}(); ('", f'""" + {CODE}() + """', f"{CODE}()", f"\\\n{CODE}()", f"x\r{CODE}()", CODE]
+    [
+        f"x\n{CODE}()\n",
+        f"x'); {CODE}(); ('",
+        f'""" + {CODE}() + """',
+        f"{CODE}()",
+        f"\\\n{CODE}()",
+        f"x\r{CODE}()",
+        CODE,
+    ]
 )
 values = st.one_of(data, injections, st.sampled_from(["builtins.eval", "torch.load", "torch.ops.aten.mul.Tensor"]))
 
@@ -32,7 +40,9 @@ def stages() -> list[dict[str, Any]]:
     found = []
     for name in ("layers", "constants", "indexing", "shapes"):
         it = case(name)
-        found += [json.loads(Stage.to_json(stage)) if stage.root else _with_root(stage, it.root) for stage in it.stages[:2]]
+        found += [
+            json.loads(Stage.to_json(stage)) if stage.root else _with_root(stage, it.root) for stage in it.stages[:2]
+        ]
     return found
 
 

@@ -63,7 +63,8 @@ def test_times_that_nobody_measured(tmp_path: Path, seconds: float) -> None:
     value = calibration()
     store = Store(tmp_path)
     extreme = [
-        [problem, dict.fromkeys(times, seconds) if n % 2 else times] for n, (problem, times) in enumerate(value["samples"])
+        [problem, dict.fromkeys(times, seconds) if n % 2 else times]
+        for n, (problem, times) in enumerate(value["samples"])
     ]
     machine = fingerprint("cpu")
     store._write(store._path("calibration", machine), entry("calibration", machine, {"samples": extreme}))

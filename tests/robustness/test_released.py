@@ -42,7 +42,9 @@ def test_mutated_states(draw: st.DataObject) -> None:
         if what == "rename":
             state[draw.draw(st.one_of(texts, st.sampled_from([1, None, ("a",)])))] = value
         elif what == "block":
-            state[name.replace("blocks.0.", draw.draw(st.sampled_from(["blocks.7.", "blocks.00.", "blocks.999999999."])))] = value
+            state[
+                name.replace("blocks.0.", draw.draw(st.sampled_from(["blocks.7.", "blocks.00.", "blocks.999999999."])))
+            ] = value
         elif what == "shape":
             sizes = list(value.shape) or [1]
             sizes[draw.draw(st.integers(0, len(sizes) - 1))] = draw.draw(st.integers(0, 9))
@@ -68,5 +70,7 @@ def test_foreign_states(state: Any) -> None:
 def test_a_small_state_does_not_ask_for_a_large_model() -> None:
     """Sizes from different entries, multiplied, are not believed before every entry has been compared."""
     state = {name: torch.as_tensor(value) for name, value in valid().items()}
-    state["out_layer.weight"] = state["out_layer.weight"].new_zeros(1, 1).expand(2**40, state["out_layer.weight"].shape[1])
+    state["out_layer.weight"] = (
+        state["out_layer.weight"].new_zeros(1, 1).expand(2**40, state["out_layer.weight"].shape[1])
+    )
     checked(answer(lambda: load_released(state)))
