@@ -82,7 +82,7 @@ objects = st.one_of(
 
 @st.composite
 def mutated(draw: st.DrawFn, valid: Any, values: st.SearchStrategy[Any] = data, most: int = 2) -> Any:
-    """``valid``, nested lists and dictionaries, with up to ``most`` of its parts replaced, left out, doubled or moved."""
+    """``valid``, nested lists and dictionaries, with up to ``most`` parts replaced, left out, doubled or moved."""
     value = copy.deepcopy(valid)
     for _ in range(draw(st.integers(1, most))):
         value = _once(draw, value, values)
@@ -155,5 +155,6 @@ def answer(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except TzwcError as error:
-        assert str(error), "an error that says nothing"
-        return error
+        found = error
+    assert str(found), "an error that says nothing"
+    return found

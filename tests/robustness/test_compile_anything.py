@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -73,7 +74,7 @@ class Iterating(nn.Module):
 
 class Raising(nn.Module):
     def forward(self, x: Any) -> Any:
-        raise KeyError("on purpose")
+        raise KeyError(type(x))
 
 
 class Endless(nn.Module):
@@ -96,6 +97,10 @@ def _tensors() -> st.SearchStrategy[Callable[[], Any]]:
             *(lambda: torch.view_as_complex(x.view(2, 3, 2, 2)).conj(), lambda: x.view(2, 3, 4).to_mkldnn()),
         ]
     )
+
+
+def _call(module: nn.Module, makers: list[Callable[[], Any]], names: dict[str, Any]) -> Any:
+    return module(*[make() for make in makers], **names)
 
 
 def outcome(call: Callable[[], Any]) -> Any:
@@ -143,6 +148,5 @@ def test_calls(kind: type[nn.Module], draw: st.DataObject) -> None:
             st.dictionaries(st.sampled_from(["x", "scale", "mode", "other", "self"]), objects, max_size=1)
         )
         with torch.set_grad_enabled(draw.draw(st.booleans())):
-            expected = outcome(lambda: model(*[make() for make in makers], **names))
-            actual = outcome(lambda: fast(*[make() for make in makers], **names))
+            expected, actual = (outcome(partial(_call, module, makers, names)) for module in (model, fast))
         assert same(actual, expected), (actual, expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,15 @@ def _with_root(stage: Stage, root: Any) -> dict[str, Any]:
     return json.loads(json.dumps(stage_to_dict(stage, root)))
 
 
+def _pairs(first: Path, second: str, third: str | None) -> list[Any]:
+    return list(pairs(first, second, third))
+
+
+def _shown_of(first: Path, second: str, third: str | None) -> None:
+    for _, _, stage in pairs(first, second, third):
+        shown(stage)
+
+
 def shown(stage: Any) -> None:
     """Everything that people do with a stage works, if it is one."""
     if isinstance(stage, InvalidArgumentError):
@@ -86,11 +96,11 @@ def test_damaged_files(tmp_path_factory: pytest.TempPathFactory, draw: st.DataOb
     (folder / "00_capture.json").write_bytes(draw.draw(damaged(content)))
     (folder / "01_cse.json").write_bytes(content)
     for arguments in ((folder, "capture", "cse"), (folder / "00_capture.json", str(folder / "01_cse.json"), None)):
-        answer(lambda: [shown(b) for _, _, b in pairs(*arguments)])
+        answer(partial(_shown_of, *arguments))
 
 
 @given(texts, st.one_of(st.none(), texts))
 def test_foreign_paths(tmp_path_factory: pytest.TempPathFactory, second: str, third: str | None) -> None:
     for first in (tmp_path_factory.getbasetemp(), Path("/dev/null"), Path(second or ".")):
-        made = answer(lambda: list(pairs(first, second, third)))
+        made = answer(partial(_pairs, first, second, third))
         assert isinstance(made, InvalidArgumentError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 import tzwc.tuning.store
 from tests.robustness.hostile import damaged, data, mutated
+from tzwc.bench.convolution_journal import Journal
 from tzwc.convolution import Problem, legal_algorithms
 from tzwc.tuning.calibration import built_in, read_samples, write_samples
 from tzwc.tuning.choice import choose
@@ -95,7 +97,18 @@ def entry(kind: str, key: Any, value: Any) -> str:
 
 @given(mutated({"samples": []}, data))
 def test_foreign_tables(value: Any) -> None:
-    try:
-        read_samples(value)
-    except ValueError as error:
-        assert str(error)
+    with contextlib.suppress(ValueError):
+        assert isinstance(read_samples(value), list)
+
+
+@given(st.data())
+def test_journals(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
+    """Of a journal with anything in it, the lines that are whole count, and the next one can be read."""
+    path = tmp_path_factory.mktemp("journal") / "lines"
+    lines = [{"kind": "case", "number": n, "of": {"seed": 1}, "found": {"n": n}} for n in range(3)]
+    text = "\n".join(json.dumps(line) for line in draw.draw(mutated(lines, data)))
+    path.write_bytes(draw.draw(st.one_of(st.just(text.encode()), damaged(text.encode()))))
+    journal = Journal(path, {"seed": 1})
+    assert all(isinstance(found, dict) for found in journal.known.values())
+    journal.once("case", 77, lambda: {"n": 77})
+    assert Journal(path, {"seed": 1}).known["case", 77] == {"n": 77}
