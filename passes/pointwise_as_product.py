@@ -29,9 +29,10 @@ from torch.fx.node import Argument
 
 from tzwc.graph import insert_call, replace_node, tensor_value
 from tzwc.passes.pointwise import Pointwise, feeds_periodic, read_pointwise, weight_matrix, written_to
+from tzwc.passes.reshapes import RESHAPE_RULES
 from tzwc.passes.shapes import shape_of, static_nodes
 from tzwc.pipeline import Pass, PassContext
-from tzwc.rules import AliasFacts, erase_if_dead
+from tzwc.rules import AliasFacts, apply_rules, erase_if_dead
 
 __all__ = ["POINTWISE_AS_PRODUCT"]
 
@@ -58,6 +59,7 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
             context.remark("declined", RULE, reason, (node,))
         elif context.admits(RULE, (node,)):
             _rewrite(call, context)
+    apply_rules(graph, RESHAPE_RULES, context)
 
 
 def _keep(call: Pointwise) -> str | None:

@@ -18,6 +18,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from tests.conftest import examples
 from tests.robustness.hostile import answer, damaged, data, mutated
 from tests.training.toy import RECIPE, make_data, make_model
 from tzwc.errors import TzwcError
@@ -62,6 +63,7 @@ def used(path: Path) -> None:
         resumed.fit(steps=min(saved.step + 1, resumed.steps))
 
 
+@settings(max_examples=examples(12))
 @given(st.data())
 def test_damaged_bytes(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     path = tmp_path_factory.mktemp("run") / "last.safetensors"
@@ -69,7 +71,7 @@ def test_damaged_bytes(tmp_path_factory: pytest.TempPathFactory, draw: st.DataOb
     used(path)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(12))
 @given(st.data())
 def test_mutated_metadata(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     path = tmp_path_factory.mktemp("run") / "last.safetensors"
@@ -85,6 +87,7 @@ def test_foreign_metadata(tmp_path: Path, text: str) -> None:
     assert isinstance(answer(lambda: Checkpoint.load(path)), CheckpointError)
 
 
+@settings(max_examples=examples(12))
 @given(st.data())
 def test_mutated_tensors(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     path = tmp_path_factory.mktemp("run") / "last.safetensors"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import tzwc
+from tests.conftest import examples
 from tests.robustness.hostile import texts
 from tests.robustness.tiny import Tiny
 from tzwc.cli import app
@@ -92,7 +93,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", COMMANDS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=12)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=examples(5))
 @given(draw=st.data())
 def test_commands(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, draw: st.DataObject) -> None:
     base, fixed = COMMANDS[name]

@@ -9,17 +9,19 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import tzwc
+from tests.conftest import examples
 from tests.robustness.hostile import answer, objects, texts
 from tests.robustness.tiny import Tiny
 from tzwc.compiled import CompiledModule
 from tzwc.errors import InvalidArgumentError, TzwcError
 
 
+@settings(max_examples=examples(12))
 @given(
     objects,
     st.dictionaries(st.one_of(texts, st.sampled_from(["passes", "backend", "check", "verify"])), objects, max_size=2),
@@ -33,6 +35,7 @@ def test_arguments(model: Any, options: dict[str, Any]) -> None:
     assert isinstance(made, (CompiledModule, TzwcError))
 
 
+@settings(max_examples=examples(12))
 @given(
     st.one_of(objects, st.lists(st.one_of(objects, st.sampled_from(["cse", "normalize", "hoist_static"])), max_size=3))
 )
@@ -135,6 +138,7 @@ MODELS = [Tiny, Product, Any_, Choosing, Iterating, Raising, Endless]
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", MODELS)
+@settings(max_examples=examples(12))
 @given(st.data())
 def test_calls(kind: type[nn.Module], draw: st.DataObject) -> None:
     torch.manual_seed(0)

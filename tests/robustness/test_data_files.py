@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import examples
 from tests.robustness.hostile import answer, damaged, objects, texts
 from tzwc.data import DataError, Dataset, load
 from tzwc.errors import TzwcError
@@ -68,6 +69,7 @@ MNIST = {"train-images-idx3-ubyte": (3, 28, 28), "train-labels-idx1-ubyte": (3,)
 MNIST |= {"t10k-images-idx3-ubyte": (2, 28, 28), "t10k-labels-idx1-ubyte": (2,)}
 
 
+@settings(max_examples=examples(8))
 @given(st.data())
 def test_idx_files(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("mnist")
@@ -83,6 +85,7 @@ def test_idx_files(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject
     a_data_set(answer(lambda: load(draw.draw(st.sampled_from(["mnist", "smnist"])), folder)))
 
 
+@settings(max_examples=examples(8))
 @given(st.data())
 def test_records(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("cifar")
@@ -94,6 +97,7 @@ def test_records(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) 
     a_data_set(answer(lambda: load("cifar100", folder, partial=draw.draw(st.booleans()))))
 
 
+@settings(max_examples=examples(8))
 @given(st.data())
 def test_stl(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("stl")
@@ -105,6 +109,7 @@ def test_stl(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> N
     a_data_set(answer(lambda: load("stl10", folder, partial=True)))
 
 
+@settings(max_examples=examples(8))
 @given(st.one_of(texts, objects), st.one_of(st.none(), texts))
 def test_names_of_data_sets(name: Any, folder: str | None) -> None:
     if not isinstance(name, str) or name not in ("digits", "mnist1d"):
@@ -118,6 +123,7 @@ def read(folder: Path, name: str, content: bytes) -> Any:
 
 
 @pytest.mark.parametrize("dtype", ["u1", "f4", "i8", ">f2", "O", "c8", "M8[s]", "U3", "u1,f4", "?", "f16"])
+@settings(max_examples=examples(8))
 @given(st.data())
 def test_arrays(dtype: str, tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     foreign = [archive(), npy("f8", (0,)), npy("f8", ()), npy("u1", (1, 8, 8))]
@@ -128,6 +134,7 @@ def test_arrays(dtype: str, tmp_path_factory: pytest.TempPathFactory, draw: st.D
 
 @pytest.mark.filterwarnings("ignore")  # of Pillow, about what it makes do with
 @pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "bmp", "tiff", "webp", "ppm"])
+@settings(max_examples=examples(8))
 @given(st.data())
 def test_images(kind: str, tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     content = draw.draw(damaged(image(kind)))

@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import examples
 from tests.robustness.hostile import answer, mutated, objects, texts
 from tzwc.errors import InvalidArgumentError, SpecError, TzwcError
 from tzwc.factory import InputSpec, parse_dtype, resolve
@@ -33,37 +34,44 @@ def told(spec: Any) -> None:
         assert isinstance(spec, SpecError)
 
 
+@settings(max_examples=examples(40))
 @given(mutated(VALID, objects))
 def test_specs_from_dictionaries(fields: Any) -> None:
     told(answer(lambda: TerminatorSpec.from_dict(fields)))
 
 
+@settings(max_examples=examples(40))
 @given(st.dictionaries(st.one_of(st.sampled_from([*VALID]), texts), objects, max_size=3))
 def test_presets_with_overrides(fields: dict[str, Any]) -> None:
     told(answer(lambda: terminator_spec(**fields)))
 
 
+@settings(max_examples=examples(40))
 @given(objects)
 def test_names_of_presets(name: Any) -> None:
     told(answer(lambda: terminator_spec(name)))
 
 
+@settings(max_examples=examples(40))
 @given(objects)
 def test_foreign_dictionaries(fields: Any) -> None:
     told(answer(lambda: TerminatorSpec.from_dict(fields)))
     assert isinstance(answer(lambda: Recipe.from_dict(fields)), (SpecError, Recipe))
 
 
+@settings(max_examples=examples(40))
 @given(st.fixed_dictionaries({"hidden": objects, "layers": objects, "omega_0": objects}))
 def test_slow_networks(fields: dict[str, Any]) -> None:
     assert isinstance(answer(lambda: SlowNetSpec(**fields)), (SlowNetSpec, SpecError))
 
 
+@settings(max_examples=examples(40))
 @given(st.fixed_dictionaries(dict.fromkeys(("name", "kernel_size", "kernel_from", "applied_to"), objects)))
 def test_local_branches(fields: dict[str, Any]) -> None:
     assert isinstance(answer(lambda: LocalSpec(**fields)), (LocalSpec, SpecError))
 
 
+@settings(max_examples=examples(40))
 @given(mutated(RECIPE, objects))
 def test_recipes(fields: Any) -> None:
     made = answer(lambda: Recipe.from_dict(fields))
@@ -92,12 +100,14 @@ OPTIONS = [
 ]
 
 
+@settings(max_examples=examples(40))
 @given(st.dictionaries(st.sampled_from(OPTIONS), objects, max_size=2))
 def test_options(options: dict[str, Any]) -> None:
     assert isinstance(answer(lambda: CompileOptions(**options)), (CompileOptions, InvalidArgumentError))
 
 
 @example("9" * 5000)
+@settings(max_examples=examples(40))
 @given(st.one_of(texts, st.from_regex(r"[0-9x:]{0,12}(float|int64)?", fullmatch=True)))
 def test_sizes_of_inputs(text: str) -> None:
     made = answer(lambda: InputSpec.parse(text))
@@ -105,6 +115,7 @@ def test_sizes_of_inputs(text: str) -> None:
     answer(lambda: parse_dtype(text))
 
 
+@settings(max_examples=examples(40))
 @given(
     st.one_of(
         texts, st.sampled_from([":", "os:", ":x", "os:path", "os:system", "tests:a..b", ".:a", "a.:b", "os.path:"])
@@ -114,6 +125,7 @@ def test_targets(target: str) -> None:
     assert isinstance(answer(lambda: resolve(target)), (torch.nn.Module, TzwcError))
 
 
+@settings(max_examples=examples(40))
 @given(objects, objects)
 def test_resolutions(sizes: Any, kernels: Any) -> None:
     told(answer(lambda: resampled_spec(TerminatorSpec.from_dict(VALID), sizes, kernels)))

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import examples
 from tests.inspection.cases import case
 from tests.robustness.hostile import answer, damaged, data, mutated, texts
 from tzwc.errors import InvalidArgumentError
@@ -75,6 +76,7 @@ def shown(stage: Any) -> None:
     answer(lambda: diff(stage, Stage.from_dict(stages()[0])))
 
 
+@settings(max_examples=examples(20))
 @given(st.data())
 def test_mutated_stages(draw: st.DataObject) -> None:
     valid = draw.draw(st.sampled_from(stages()))
@@ -82,6 +84,7 @@ def test_mutated_stages(draw: st.DataObject) -> None:
     shown(answer(lambda: Stage.from_json(text)))
 
 
+@settings(max_examples=examples(20))
 @given(st.one_of(texts, data.map(json.dumps)))
 @example("[" * 100_000)
 @example('{"format": "tzwc-graph-1"}')
@@ -89,6 +92,7 @@ def test_foreign_texts(text: str) -> None:
     assert isinstance(answer(lambda: Stage.from_json(text)), InvalidArgumentError)
 
 
+@settings(max_examples=examples(20))
 @given(st.data())
 def test_damaged_files(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     content = json.dumps(draw.draw(st.sampled_from(stages()))).encode()
@@ -99,6 +103,7 @@ def test_damaged_files(tmp_path_factory: pytest.TempPathFactory, draw: st.DataOb
         answer(partial(_shown_of, *arguments))
 
 
+@settings(max_examples=examples(20))
 @given(texts, st.one_of(st.none(), texts))
 def test_foreign_paths(tmp_path_factory: pytest.TempPathFactory, second: str, third: str | None) -> None:
     for first in (tmp_path_factory.getbasetemp(), Path("/dev/null"), Path(second or ".")):

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tzwc.tuning.store
+from tests.conftest import examples
 from tests.robustness.hostile import damaged, data, mutated
 from tzwc.bench.convolution_journal import Journal
 from tzwc.convolution import Problem, legal_algorithms
@@ -51,6 +52,7 @@ def chosen(store: Store, tune: Any) -> None:
         assert isinstance(store.entries(), list)
 
 
+@settings(max_examples=examples(8))
 @given(st.data())
 @example(None)
 def test_mutated_calibrations(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject | None) -> None:
@@ -73,6 +75,7 @@ def test_times_that_nobody_measured(tmp_path: Path, seconds: float) -> None:
     chosen(store, "model")
 
 
+@settings(max_examples=examples(8))
 @given(st.data())
 def test_mutated_choices(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     store = Store(tmp_path_factory.mktemp("store"))
@@ -80,6 +83,7 @@ def test_mutated_choices(tmp_path_factory: pytest.TempPathFactory, draw: st.Data
     chosen(store, "measure")
 
 
+@settings(max_examples=examples(8))
 @given(st.data())
 def test_damaged_files(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     store = Store(tmp_path_factory.mktemp("store"))
@@ -95,12 +99,14 @@ def entry(kind: str, key: Any, value: Any) -> str:
     return json.dumps({"format": "tzwc tuning", "schema": 1, "kind": kind, "key": key, "value": value})
 
 
+@settings(max_examples=examples(8))
 @given(mutated({"samples": []}, data))
 def test_foreign_tables(value: Any) -> None:
     with contextlib.suppress(ValueError):
         assert isinstance(read_samples(value), list)
 
 
+@settings(max_examples=examples(8))
 @given(st.data())
 def test_journals(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
     """Of a journal with anything in it, the lines that are whole count, and the next one can be read."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import examples
 from tests.robustness.hostile import answer, objects, texts
 from tzwc.errors import InvalidArgumentError
 from tzwc.models import Terminator, load_released
@@ -33,6 +34,7 @@ def test_the_valid_one_is_valid() -> None:
     assert isinstance(load_released(valid()), Terminator)
 
 
+@settings(max_examples=examples(10))
 @given(st.data())
 def test_mutated_states(draw: st.DataObject) -> None:
     state: dict[Any, Any] = dict(valid())
@@ -60,6 +62,7 @@ def test_mutated_states(draw: st.DataObject) -> None:
     checked(answer(lambda: load_released(state)))
 
 
+@settings(max_examples=examples(10))
 @given(objects)
 @example({"blocks.0.bias": torch.ones(1)})
 @example({"blocks.0.fast_multi_branch.slow_net_g.Kernel.bias_p": torch.ones(1, 1, 0, 0)})

@@ -186,7 +186,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     """
     try:
         _restore_optimizer(optimizer, tensors, rest)
-    except (KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InvalidArgumentError(f"optimizer: its saved state belongs to another model: {error}") from error
 
 
