@@ -39,7 +39,7 @@ def slow_neural_loss(kernels: Sequence[Tensor], factors: Sequence[int], variant:
     Raises:
         InvalidArgumentError: unknown variant, or kernels and factors that do not belong together.
     """
-    if variant not in get_args(SlowLoss):
+    if not isinstance(variant, str) or variant not in get_args(SlowLoss):
         raise InvalidArgumentError(f"slow_loss = {variant!r}: expected {closest(variant, get_args(SlowLoss))}")
     if len(kernels) != len(factors) or not kernels:
         raise InvalidArgumentError(f"{len(kernels)} kernels and {len(factors)} factors: expected one of each a block")

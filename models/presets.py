@@ -55,7 +55,7 @@ FIGURE: Final[Mapping[str, Any]] = {
 
 def terminator_spec(preset: str = "cifar10", *, figure: bool = False, **overrides: Any) -> TerminatorSpec:
     """The declaration that :func:`terminator` builds; same arguments and errors."""
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise refuse("preset", preset, closest(preset, PRESETS))
     fields = dict(PRESETS[preset])
     if figure:

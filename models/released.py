@@ -176,11 +176,13 @@ def load_released(state: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> Termina
             a :class:`~tzwc.errors.SpecError` where the sizes contradict each other.
     """
     tensors: dict[str, Tensor] = {}
+    if not isinstance(state, Mapping):
+        raise InvalidArgumentError(f"state is a {type(state).__name__}: expected a mapping from names to tensors")
     for key, value in state.items():
-        name = _first_spelling(key)
-        if name in tensors:
-            raise InvalidArgumentError(f"{key!r} appears in both spellings: expected one of them")
-        tensors[name] = torch.as_tensor(value)
+        name = _first_spelling(key) if isinstance(key, str) else ""
+        if not name or name in tensors:
+            raise InvalidArgumentError(f"{key!r} is no name, or appears in both spellings: expected one of them")
+        tensors[name] = _tensor(key, value)
     if not any(key.startswith("blocks.0.") for key in tensors):
         raise InvalidArgumentError(f"released state of {len(tensors)} entries: expected names such as 'blocks.0.bias'")
     dtype = next(iter(tensors.values())).dtype
@@ -188,7 +190,13 @@ def load_released(state: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> Termina
         if tensor.dtype != dtype or not dtype.is_floating_point:
             expected = dtype if dtype.is_floating_point else "a floating dtype"
             raise InvalidArgumentError(f"{key!r} has dtype {tensor.dtype}: expected {expected} throughout")
-    model = Terminator(_declaration(tensors)).to(dtype)
+    spec = _declaration(tensors)
+    try:
+        model = Terminator(spec).to(dtype)
+    except (RuntimeError, MemoryError) as error:
+        raise InvalidArgumentError(
+            f"released state: its entries declare a model that cannot be made: {error}"
+        ) from error
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             key = _released_name(name)
@@ -206,6 +214,15 @@ def load_released(state: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> Termina
             f"released state has {len(tensors)} unexpected entries, such as {key!r} of shape {tuple(value.shape)}"
         )
     return model
+
+
+def _tensor(key: str, value: object) -> Tensor:
+    if not isinstance(value, (Tensor, np.ndarray)):
+        raise InvalidArgumentError(f"{key!r} is a {type(value).__name__}: expected a tensor or a numpy array")
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"{key!r} is an array that torch has no tensor for: {error}") from error
 
 
 def released_state(model: Terminator) -> dict[str, Tensor]:

@@ -32,7 +32,9 @@ def resampled_spec(spec: TerminatorSpec, sizes: Sequence[int], kernels: Resample
         SpecError: ``sizes`` or ``kernels`` cannot be used.
     """
     trained = spec.sizes if spec.trained_sizes is None else spec.trained_sizes
-    return dataclasses.replace(spec, sizes=tuple(sizes), trained_sizes=trained, resample=kernels)
+    return dataclasses.replace(
+        spec, sizes=tuple(sizes) if isinstance(sizes, Sequence) else sizes, trained_sizes=trained, resample=kernels
+    )
 
 
 def resampled_state(trained: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:

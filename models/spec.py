@@ -16,10 +16,12 @@ from tzwc.models.validation import (
     closest,
     fraction,
     known_fields,
+    one_of,
     per_block,
     plain,
     positive_int,
     positive_ints,
+    positive_number,
     require,
 )
 
@@ -65,9 +67,7 @@ class SlowNetSpec:
         layers = (self.layers,) if isinstance(self.layers, int) else self.layers
         compact = cast("tuple[int, ...]", per_block(positive_ints("layers", layers)))
         object.__setattr__(self, "layers", compact[0] if len(compact) == 1 else compact)
-        number = isinstance(self.omega_0, (int, float)) and not isinstance(self.omega_0, bool)
-        require(number and 0 < self.omega_0 < math.inf, "omega_0", self.omega_0, "a positive finite number")
-        object.__setattr__(self, "omega_0", float(self.omega_0))
+        object.__setattr__(self, "omega_0", positive_number("omega_0", self.omega_0))
 
     def layers_of(self, block: int) -> int:
         """The number of layers in block ``block``."""
@@ -251,11 +251,9 @@ class TerminatorSpec:
         self._set("axes", " ".join(names))
         self._set("sizes", positive_ints("sizes", self.sizes, minimum=2))
         require(len(self.sizes) == len(names), "sizes", self.sizes, f"one size for each axis of {self.axes!r}")
-        require(self.form in get_args(Form), "form", self.form, closest(self.form, get_args(Form)))
-        require(self.padding in get_args(Padding), "padding", self.padding, closest(self.padding, get_args(Padding)))
-        require(
-            self.resample in get_args(Resample), "resample", self.resample, closest(self.resample, get_args(Resample))
-        )
+        one_of("form", self.form, get_args(Form))
+        one_of("padding", self.padding, get_args(Padding))
+        one_of("resample", self.resample, get_args(Resample))
         if self.trained_sizes is not None:
             self._set("trained_sizes", positive_ints("trained_sizes", self.trained_sizes, minimum=2))
             factors = {new / old for new, old in zip(self.sizes, self.trained_sizes, strict=False)}
@@ -312,10 +310,12 @@ class TerminatorSpec:
             local.append(entry)
         self._set("local", tuple(local))
         require(isinstance(self.concat, (tuple, list)), "concat", self.concat, "a sequence of branch names")
+        for name in self.concat:
+            require(isinstance(name, str), "concat", name, "the name of a branch")
         self._set("concat", tuple(self.concat))
         require(len(set(self.concat)) == len(self.concat), "concat", self.concat, "each branch once")
         for name in self.concat:
-            known = name in defined or (isinstance(name, str) and name[:4] == "skip" and name[4:].isdigit())
+            known = name in defined or (name[:4] == "skip" and name[4:].isdigit())
             require(known, "concat", name, f"{closest(name, defined)}, or skip1, skip2, …")
         require(bool(self.branches), "concat", self.concat, "at least one branch that is not a skip")
         for n, entry in enumerate(local):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tzwc.errors import SpecError
@@ -13,10 +14,12 @@ __all__ = [
     "closest",
     "fraction",
     "known_fields",
+    "one_of",
     "per_block",
     "plain",
     "positive_int",
     "positive_ints",
+    "positive_number",
     "refuse",
     "require",
 ]
@@ -40,6 +43,11 @@ def closest(name: object, choices: Iterable[str]) -> str:
     return f"one of {', '.join(names)}" + (f" (did you mean {near[0]!r}?)" if near else "")
 
 
+def one_of(field: str, value: object, choices: Sequence[str]) -> None:
+    """Raise :class:`~tzwc.errors.SpecError` unless ``value`` is one of the words ``choices``."""
+    require(isinstance(value, str) and value in choices, field, value, closest(value, choices))
+
+
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -56,6 +64,15 @@ def positive_ints(field: str, value: object, minimum: int = 1) -> tuple[int, ...
     if not isinstance(value, (tuple, list)) or not value:
         raise refuse(field, value, f"a non-empty sequence of integers of at least {minimum}")
     return tuple(positive_int(f"{field}[{i}]", item, minimum) for i, item in enumerate(value))
+
+
+def positive_number(field: str, value: object) -> float:
+    """``value`` as a float that is positive and finite."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # An integer may lie beyond all floats.
+    if not number or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
+        raise refuse(field, value, "a positive finite number")
+    return float(value)
 
 
 def fraction(field: str, value: object) -> float:
@@ -76,6 +93,7 @@ def per_block(values: tuple[float, ...]) -> tuple[float, ...]:
 def known_fields(cls: type, fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """``fields`` as keyword arguments of the dataclass ``cls``, refusing names that it does not have."""
     names = [field.name for field in dataclasses.fields(cls)]
+    require(isinstance(fields, Mapping), prefix or "fields", fields, "a mapping from names of fields to values")
     for name in fields:
         if name not in names:
             raise refuse("field", f"{prefix}.{name}" if prefix else name, closest(name, names))

@@ -6,7 +6,7 @@ share, and at most one of them is handed to the caller (who could otherwise writ
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import torch
 from torch import fx
@@ -15,7 +15,7 @@ from tzwc.graph import is_pure
 from tzwc.pipeline import Pass, PassContext
 from tzwc.rules import AliasFacts
 
-__all__ = ["CSE"]
+__all__ = ["CSE", "merge_equal_calls"]
 
 # Their values are whatever was in memory.
 _UNDEFINED = {torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.new_empty, torch.ops.aten.empty_strided}
@@ -44,8 +44,12 @@ def _key(value: object) -> Hashable:
     return (type(value), repr(value))
 
 
-def _run(module: fx.GraphModule, context: PassContext) -> None:
-    graph = module.graph
+def merge_equal_calls(graph: fx.Graph, context: PassContext, among: Callable[[fx.Node], bool] = lambda _: True) -> None:
+    """Replace calls that compute what an earlier one does.
+
+    Args:
+        among: which calls may be replaced.
+    """
     facts = AliasFacts(graph)
     first: dict[Hashable, fx.Node] = {}
     for node in list(graph.nodes):
@@ -56,13 +60,17 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
         if any(facts.is_written(n) for n in (node, *node.all_input_nodes)):
             continue
         other = first.setdefault(_call_key(node), node)
-        if other is node or (facts.is_returned(node) and facts.is_returned(other)):
+        if other is node or not among(node) or (facts.is_returned(node) and facts.is_returned(other)):
             continue
         if not context.admits("equal_calls", (other, node)):
             continue
         node.replace_all_uses_with(other)
         graph.erase_node(node)
         context.remark("applied", "equal_calls", f"{node.name} computes what {other.name} does", (other, node))
+
+
+def _run(module: fx.GraphModule, context: PassContext) -> None:
+    merge_equal_calls(module.graph, context)
 
 
 CSE = Pass("cse", "Compute equal expressions once.", _run)

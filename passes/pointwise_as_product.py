@@ -28,10 +28,12 @@ from torch import fx
 from torch.fx.node import Argument
 
 from tzwc.graph import insert_call, replace_node, tensor_value
+from tzwc.passes.cse import merge_equal_calls
 from tzwc.passes.pointwise import Pointwise, feeds_periodic, read_pointwise, weight_matrix, written_to
+from tzwc.passes.reshapes import RESHAPE_RULES
 from tzwc.passes.shapes import shape_of, static_nodes
 from tzwc.pipeline import Pass, PassContext
-from tzwc.rules import AliasFacts, erase_if_dead
+from tzwc.rules import AliasFacts, apply_rules, erase_if_dead
 
 __all__ = ["POINTWISE_AS_PRODUCT"]
 
@@ -58,6 +60,14 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
             context.remark("declined", RULE, reason, (node,))
         elif context.admits(RULE, (node,)):
             _rewrite(call, context)
+    # So that a second run of the pipeline finds nothing left to do.
+    apply_rules(graph, RESHAPE_RULES, context)
+    merge_equal_calls(graph, context, among=_is_own)
+
+
+def _is_own(node: fx.Node) -> bool:
+    """Whether this pass or ``compose_linear``, which writes weights too, has made ``node``."""
+    return str(node.meta.get("tzwc_made_by")).partition("/")[0] in (NAME, "compose_linear", "normalize")
 
 
 def _keep(call: Pointwise) -> str | None:

@@ -52,5 +52,7 @@ def options_of(passes: Sequence[Pass | str] | None, options: Mapping[str, Any]) 
     unknown = options.keys() - known
     if unknown:
         raise InvalidArgumentError(f"unknown option {sorted(unknown)[0]!r}; choose from {sorted(known)}")
+    if passes is not None and (isinstance(passes, str) or not isinstance(passes, Sequence)):
+        raise InvalidArgumentError(f"passes={passes!r} is a {type(passes).__name__}; give a list of passes or names")
     chosen = DEFAULT_PASSES if passes is None else [by_name(p) if isinstance(p, str) else p for p in passes]
     return CompileOptions(passes=tuple(chosen), **options)

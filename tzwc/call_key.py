@@ -31,6 +31,8 @@ def call_key(guard: ModuleGuard, leaves: list[Any], spec: pytree.TreeSpec, accum
     tensors: list[int] = []
     for leaf in leaves:
         if isinstance(leaf, torch.Tensor):
+            if leaf.is_nested:  # it has neither one shape nor one arrangement
+                return None
             facts = (
                 leaf.dtype,
                 leaf.device,

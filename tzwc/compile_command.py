@@ -17,6 +17,7 @@ import tzwc
 from tzwc.compiled import CompiledModule
 from tzwc.errors import InvalidArgumentError, TzwcError
 from tzwc.factory import InputSpec, default_inputs, parse_dtype, resolve
+from tzwc.paths import is_file
 from tzwc.terminal import working
 
 __all__ = ["Outcome", "Request", "largest_difference", "run"]
@@ -100,7 +101,7 @@ def run(request: Request) -> Outcome:
     dtype = parse_dtype(request.dtype)
     if not dtype.is_floating_point:
         raise InvalidArgumentError(f"dtype {request.dtype!r}: parameters need a floating-point type")
-    if request.dump is not None and request.dump.exists() and not request.dump.is_dir():
+    if request.dump is not None and is_file(request.dump):
         raise InvalidArgumentError(f"{request.dump} is a file: give a folder for the dump")
     specs = [InputSpec.parse(text) for text in request.inputs]
     torch.manual_seed(0)

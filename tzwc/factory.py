@@ -46,7 +46,7 @@ class InputSpec:
         Raises:
             InvalidArgumentError: ``text`` is neither.
         """
-        found = re.fullmatch(r"([1-9]\d*(?:x[1-9]\d*)*)(?::(\w+))?", text)
+        found = re.fullmatch(r"([1-9][0-9]{0,11}(?:x[1-9][0-9]{0,11})*)(?::(\w+))?", text)
         if found is None:
             raise InvalidArgumentError(
                 f"{text!r}: expected sizes joined by x, such as 16x3x32x32, and a dtype if need be: 8x128:int64"
@@ -72,7 +72,7 @@ def parse_dtype(name: str) -> torch.dtype:
     Raises:
         InvalidArgumentError: there is none; the message lists them.
     """
-    if name not in DTYPES:
+    if not isinstance(name, str) or name not in DTYPES:
         raise InvalidArgumentError(f"dtype {name!r} is unknown: {_choices(name, DTYPES)}")
     return DTYPES[name]
 

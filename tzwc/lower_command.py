@@ -56,9 +56,10 @@ def lower(
         from tzwc.gpu import lower as lower_model
         from tzwc.gpu.comparison import Comparison
         from tzwc.gpu.tables import show_comparison, show_program
+        from tzwc.paths import is_file
 
         gpu = Target.parse(target)
-        if out is not None and out.exists() and not out.is_dir():
+        if out is not None and is_file(out):
             raise InvalidArgumentError(f"--out {out} is a file: give a folder")
         if compare and (plain or check):
             raise InvalidArgumentError("--compare goes with neither --plain nor --check: it lowers both ways itself")

@@ -69,17 +69,21 @@ class CompileOptions:
     snapshots: bool = True
 
     def __post_init__(self) -> None:
+        if not isinstance(self.backend, str) and not callable(self.backend):
+            raise InvalidArgumentError(f"backend={self.backend!r} must be a name or a callable")
         check_backend(self.backend)
         _one_of("check", self.check, get_args(Check))
         _one_of("convolution", self.convolution, ["auto", *algorithms()])
         _one_of("tune", self.tune, get_args(Tune))
         _at_least("static_sizes", self.static_sizes, 1)
         _at_least("max_specialisations", self.max_specialisations, 1)
-        for name in ("exact", "keep_buffers"):
+        for name in ("dynamic", "exact", "keep_buffers", "verify", "snapshots"):
             if not isinstance(value := getattr(self, name), bool):
                 raise InvalidArgumentError(f"{name}={value!r} must be True or False")
         if self.cache_bytes is not None:
             _at_least("cache_bytes", self.cache_bytes, 0)
+        if not isinstance(self.passes, (tuple, list)):
+            raise InvalidArgumentError(f"passes={self.passes!r} must be a sequence of tzwc.passes.Pass objects")
         for step in self.passes:
             if not isinstance(step, Pass):
                 raise InvalidArgumentError(f"passes contains {step!r}; give tzwc.passes.Pass objects or their names")
@@ -91,7 +95,7 @@ class CompileOptions:
 
 
 def _one_of(name: str, value: object, choices: Sequence[Any]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise InvalidArgumentError(f"{name}={value!r} is not one of {list(choices)}")
 
 

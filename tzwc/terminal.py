@@ -61,6 +61,9 @@ def reported(trace: bool) -> Iterator[None]:
         if isinstance(error, InvalidArgumentError):
             error_line(str(error))
             raise typer.Exit(2) from None
+        if isinstance(error, OSError) and error.filename is not None:  # somebody's disk, not somebody's mistake
+            error_line(f"{error.filename}: {error.strerror}")
+            raise typer.Exit(1) from None
         known = type(error).__module__.startswith("tzwc.")
         error_line(str(error) if known else f"{type(error).__name__}: {error} (--traceback shows where)")
         raise typer.Exit(1) from None

@@ -158,13 +158,14 @@ def _trainer(
     from tzwc.data import load
     from tzwc.errors import InvalidArgumentError
     from tzwc.models import Terminator
+    from tzwc.paths import is_file
     from tzwc.training import Checkpoint, Recipe, Trainer, task
     from tzwc.training.progress import Progress
 
     chosen = task(preset)
     last = folder / "last.safetensors"
     saved = Checkpoint.load(last) if resume else None
-    if saved is None and last.exists():
+    if saved is None and is_file(last):
         raise InvalidArgumentError(f"--out {folder}: it holds a checkpoint; give --resume to go on, or another folder")
     base = chosen.recipe if saved is None else saved.recipe
     recipe = Recipe.from_dict(base.to_dict() | fields)

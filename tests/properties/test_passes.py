@@ -92,16 +92,12 @@ def test_a_second_run_of_a_pass_changes_nothing(program: Program, training: bool
 
 @settings(max_examples=examples(4))
 @given(programs(), st.booleans())
-def test_a_second_run_of_the_pipeline_keeps_the_result(program: Program, training: bool) -> None:
-    """It may find more to do: what a later pass wrote can be simplified by an earlier one."""
-    tensors = program.tensors()
-    oracle = eager_oracle(program.build().train(training), program, tensors)
+def test_a_second_run_of_the_pipeline_changes_nothing(program: Program, training: bool) -> None:
     graph = captured(program, training)
     module = rewritten(graph, DEFAULT_PASSES)
+    code = module.code
     run_pipeline(module, DEFAULT_PASSES, options=OPTIONS, static_slots=frozenset(slot.name for slot in graph.slots))
-    with torch.no_grad():
-        found = through_split(graph, module, tensors)
-    check_results(oracle, found, "twice")
+    assert module.code == code
 
 
 @settings(max_examples=examples(4))

@@ -53,10 +53,37 @@ def test_the_products_inside_are_converted(name: str, way: str) -> None:
         expected, found = model(x), fast(x)
     assert found.dtype == expected.dtype
     assert torch.equal(found, expected)
+    check_gradients(model, found, expected)
+    if way == "compile":
+        assert fast.level == "whole graph" or name in ("cov", "corrcoef")
+
+
+class Region(Product):
+    """Switches autocast on by itself, for the function alone; inside of it, a part does without."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            y = self.function(x, self.w, self.v)
+            with torch.autocast("cpu", enabled=False):
+                z = torch.einsum("bi,ij->bj", x, self.w)
+        return y.float().sum() + torch.einsum("bi,bj->ij", z, z)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_regions_inside_of_a_module(name: str) -> None:
+    torch.manual_seed(0)
+    model, x = Region(FUNCTIONS[name]), torch.randn(5, 3)
+    fast = tzwc.compile(model, backend="eager", verify=False)
+    expected, found = model(x), fast(x)
+    assert found.dtype == expected.dtype
+    assert torch.equal(found, expected)
+    check_gradients(model, found, expected)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def check_gradients(model: Product, found: Tensor, expected: Tensor) -> None:
     parameters = [model.w, model.v]
     ours = torch.autograd.grad(found.float().square().sum(), parameters)
     theirs = torch.autograd.grad(expected.float().square().sum(), parameters)
     for a, b in zip(ours, theirs, strict=True):  # four roundings of bfloat16, which may fall in another order
         torch.testing.assert_close(a, b, rtol=2**-6, atol=2**-6 * b.abs().max().item())
-    if way == "compile":
-        assert fast.level == "whole graph" or name in ("cov", "corrcoef")

@@ -44,7 +44,9 @@ class Journal:
     def _read(self, line: str) -> None:
         try:
             row = json.loads(line)
-        except ValueError:  # an interrupted write
+        except (ValueError, RecursionError):  # an interrupted write, or no file of ours
             return
         if isinstance(row, dict) and row.get("of") == self.identity:
-            self.known[row["kind"], row["number"]] = row["found"]
+            kind, number, found = (row.get(name) for name in ("kind", "number", "found"))
+            if isinstance(kind, str) and isinstance(number, int) and isinstance(found, dict):
+                self.known[kind, number] = found

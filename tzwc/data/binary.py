@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tzwc.data.dataset import Dataset, Normalisation, Split
 from tzwc.data.files import DataError, as_bytes, check_labels, find, read, wrong
+from tzwc.paths import is_file
 
 __all__ = ["cifar10", "cifar100", "stl10"]
 
@@ -99,7 +100,7 @@ def _refuse_pickles(directory: Path, title: str, names: tuple[str, ...], folder:
     first = what.split(" ")[0]
     for place in (directory / folder, directory):
         path = place / names[0]
-        if path.is_file() and not (directory / first).is_file():
+        if is_file(path) and not is_file(directory / first):
             raise DataError(
                 f"{path}: this is the python version of {title}, a pickle; reading a pickle runs whatever code it "
                 f"holds, so it is refused. Get the 'binary version (suitable for C programs)', and give the folder "

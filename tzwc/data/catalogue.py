@@ -67,10 +67,10 @@ def load(name: str, directory: str | Path | None = None, *, partial: bool = Fals
         InvalidArgumentError: unknown name.
         DataError: a package or a file is missing, or a file is wrong.
     """
+    if not isinstance(name, str) or name not in NAMES:
+        raise refuse("data", name, closest(name, NAMES))
     if name in _OFFLINE:
         return _OFFLINE[name]()
-    if name not in _FILES:
-        raise refuse("data", name, closest(name, NAMES))
     if directory is None:
         raise DataError(f"{name}: its files are not part of tzwc; name the folder that holds them with --data DIR")
     return _FILES[name](Path(directory), partial)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,8 +12,13 @@ import torch
 from torch import Tensor
 
 from tzwc.errors import TzwcError
+from tzwc.paths import is_file, is_folder
 
 __all__ = ["DataError", "as_bytes", "check_labels", "find", "read", "wrong"]
+
+
+LARGEST = 2**30
+"""Bytes; no file of these data sets unpacks to more, and some small files unpack to terabytes."""
 
 
 class DataError(TzwcError):
@@ -30,13 +36,13 @@ def find(directory: Path, folders: Iterable[str], names: Iterable[str], what: st
     Raises:
         DataError: there is none.
     """
-    if not directory.is_dir():
+    if not is_folder(directory):
         raise DataError(f"--data {directory}: no such folder; give the folder that holds {what}")
     names = list(names)
     places = [directory, *(directory / folder for folder in folders)]
     for place in places:
         for name in names:
-            if (place / name).is_file():
+            if is_file(place / name):
                 return place / name
     places_text = ", ".join(str(place) for place in places)
     raise DataError(f"{names[0]}: not found in {places_text}; --data must name the folder that holds {what}")
@@ -55,9 +61,13 @@ def read(path: Path) -> bytes:
     if path.suffix != ".gz":
         return content
     try:
-        return gzip.decompress(content)
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            unpacked = file.read(LARGEST + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise wrong(path, f"{len(content)} bytes that do not unpack ({error})", "a whole gzip file") from error
+    if len(unpacked) > LARGEST:
+        raise wrong(path, f"{len(content):,} bytes that unpack to more than {LARGEST:,}", "a file of a data set")
+    return unpacked
 
 
 def as_bytes(content: bytes) -> Tensor:

@@ -75,8 +75,12 @@ class Process:
 
     def close(self) -> None:
         """End the process and remove its files."""
-        self._process.kill()
-        self._process.wait()
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # deep in a compiler, where a handler of the signal is not reached
+            self._process.kill()
+            self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
             if stream is not None:
                 stream.close()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tzwc.errors import InvalidArgumentError
+from tzwc.paths import is_file, is_folder
 from tzwc.stage import Stage
 
 __all__ = ["load_stage", "pairs", "stage_files"]
@@ -17,14 +18,15 @@ def load_stage(path: Path) -> Stage:
     Raises:
         InvalidArgumentError: there is no such file, or it holds no stage.
     """
+    if not is_file(path):  # a pipe would be waited for, and a device never ends
+        raise InvalidArgumentError(f"{str(path)!r} is no file: give a stage of a dump")
     try:
         return Stage.from_json(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise InvalidArgumentError(f"{path} is not text ({error}): give a stage of a dump") from error
-    except OSError as error:
-        raise InvalidArgumentError(
-            f"{path} cannot be read ({error.strerror or error}): give a stage of a dump"
-        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidArgumentError(f"{str(path)!r} cannot be read ({reason}): give a stage of a dump") from error
 
 
 def stage_files(folder: Path) -> dict[str, dict[str, Path]]:
@@ -33,6 +35,8 @@ def stage_files(folder: Path) -> dict[str, dict[str, Path]]:
     Raises:
         InvalidArgumentError: ``folder`` is no dump.
     """
+    if not is_folder(folder):
+        raise InvalidArgumentError(f"{str(folder)!r} is no dump: expected a folder that fast.dump or --dump wrote")
     own = {path.stem.partition("_")[2]: path for path in sorted(folder.glob("[0-9][0-9]_*.json"))}
     if own:
         return {"": own}
@@ -53,10 +57,10 @@ def pairs(first: Path, second: str, third: str | None) -> Iterator[tuple[str, St
             yield name, load_stage(_named(stages, second, first)), load_stage(_named(stages, third, first))
         return
     other = Path(second)
-    if first.is_file() or other.is_file():
+    if is_file(first) or is_file(other):
         yield "", load_stage(first), load_stage(other)
         return
-    if not other.exists():
+    if not is_folder(other):
         raise InvalidArgumentError(f"{second!r} is no dump; to compare stages of {first}, name two of them")
     before, after = stage_files(first), stage_files(other)
     common = [name for name in before if name in after]

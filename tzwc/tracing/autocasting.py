@@ -2,14 +2,14 @@
 
 A trace meets composite operators whole, below autograd. Autocast converts the operands of the products *inside* of some
 of them and has no rule for the operator around, so these must come apart where autocast still acts. It does not act any
-more where a dispatch mode is called, hence the look from above: where autocast is on when a trace begins. What a module
-switches on by itself is not seen; verification of the capture finds a dtype that is wrong for it.
+more where a dispatch mode is called, hence the look from above: where autocast is on when a trace begins, and inside of
+the regions that the module has itself. (A look from above at every function would take too long.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ class AutocastAbove(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._keys: tuple[Any, Any] | None = None
+        self._regions: list[ExitStack] = []
 
     def __torch_function__(
         self,
@@ -47,6 +48,21 @@ class AutocastAbove(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         finally:
             self._keys = before
+
+    def begins(self, original: Callable[..., Any], region: torch.autocast) -> Any:
+        """In place of ``autocast.__enter__`` while a program is traced."""
+        result = original(region)
+        watched = ExitStack()
+        if torch._C._len_torch_dispatch_stack() and torch._C._is_any_autocast_enabled():
+            watched.enter_context(self)
+        self._regions.append(watched)
+        return result
+
+    def ends(self, original: Callable[..., Any], region: torch.autocast, *error: Any) -> Any:
+        """In place of ``autocast.__exit__`` while a program is traced."""
+        if self._regions:
+            self._regions.pop().close()
+        return original(region, *error)
 
     def parts(self, operator: Any) -> bool:
         """Whether ``operator``, met by a dispatch mode, has products inside which autocast would convert."""

@@ -47,6 +47,7 @@ class Interception:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Intercept; on exit everything is as it was, data that were moved included."""
+        tracer = self._tracer
         with ExitStack() as stack, self._functions:
             for name in ("tolist", "__repr__", "__str__", "__reduce_ex__"):
                 stack.enter_context(self._patched(Tensor, name, self._reading(name)))
@@ -67,6 +68,8 @@ class Interception:
             for symbol in _SYMBOLS:
                 for name in ("__repr__", "__str__", "__format__"):
                     stack.enter_context(self._patched(symbol, name, _as_number(name)))
+            stack.enter_context(self._patched(torch.autocast, "__enter__", tracer.autocast.begins))
+            stack.enter_context(self._patched(torch.autocast, "__exit__", tracer.autocast.ends))
             stack.enter_context(self._patched(builtins, "print", self._print))
             stack.enter_context(self._patched(sys.stdout, "write", self._refusing("writes to the standard output")))
             stack.enter_context(self._patched(logging.Logger, "handle", self._log))

@@ -6,6 +6,7 @@ place and moved there, so that it is always a whole one.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import tempfile
@@ -20,8 +21,9 @@ from torch import Tensor, nn
 from tzwc.data import Dataset, Normalisation
 from tzwc.errors import TzwcError
 from tzwc.models import Terminator, TerminatorSpec
+from tzwc.paths import is_folder
 from tzwc.training.logs import Row
-from tzwc.training.metadata import check_mates, check_metadata, check_optimizer, read_normalisation
+from tzwc.training.metadata import check_mates, check_metadata, check_size, read_normalisation
 from tzwc.training.recipe import Recipe
 
 __all__ = ["Checkpoint", "CheckpointError", "optimizer_state", "prepare", "restore_optimizer"]
@@ -112,7 +114,7 @@ class Checkpoint:
         Raises:
             CheckpointError: there is none, it is damaged, or something else wrote it.
         """
-        path = path / "last.safetensors" if path.is_dir() else path
+        path = path / "last.safetensors" if is_folder(path) else path
         package = _safetensors()
         try:
             with package.safe_open(path, framework="pt") as file:
@@ -120,7 +122,7 @@ class Checkpoint:
                 tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError as error:
             raise CheckpointError(f"{path}: no such checkpoint; give what 'tzwc train' wrote, or its folder") from error
-        except (package.SafetensorError, OSError, ValueError) as error:
+        except (package.SafetensorError, OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path}: not a whole safetensors file ({error}); take an earlier copy") from error
         if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
             raise CheckpointError(f"{path}: holds no {FORMAT!r} metadata; expected a file that 'tzwc train' wrote")
@@ -186,10 +188,12 @@ class Checkpoint:
             raise CheckpointError(
                 "the checkpoint holds no declaration: its model is no Terminator; build it, and load parameters"
             )
-        model = Terminator(self.spec).to(self.recipe.dtype)
+        stored = dict(self.average or self.parameters)
         try:
-            model.load_state_dict(dict(self.average or self.parameters))
-        except RuntimeError as error:
+            check_size(self.spec, stored)
+            model = Terminator(self.spec).to(self.recipe.dtype)
+            model.load_state_dict(stored)
+        except (RuntimeError, ValueError) as error:
             raise CheckpointError(f"parameters and declaration do not belong together: {error}") from error
         return model
 
@@ -230,27 +234,45 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         CheckpointError: it belongs to an optimiser of another kind, or to another model.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    try:
-        check_optimizer(tensors, parameters)
-    except ValueError as error:
-        raise CheckpointError(f"the optimiser's saved state belongs to another model: {error}") from error
     state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in rest["values"].items()}
-    for name, tensor in tensors.items():
-        index, key = name.split("/", 1)
-        state.setdefault(int(index), {})[key] = tensor
     groups = []
     try:
+        for name, tensor in tensors.items():
+            index, key = name.split("/", 1)
+            state.setdefault(int(index), {})[key] = tensor
+        _check_state(optimizer, state)
         for fresh, saved in zip(optimizer.state_dict()["param_groups"], rest["groups"], strict=True):
             # JSON has no tuples.
             groups.append({k: tuple(v) if isinstance(fresh.get(k), tuple) else v for k, v in saved.items()})
+            differing = [k for k in fresh.keys() | saved.keys() if k != "lr" and groups[-1].get(k) != fresh.get(k)]
+            if differing:
+                raise ValueError(f"{differing[0]} is {saved.get(differing[0])!r}, not {fresh.get(differing[0])!r}")
+            groups[-1]["lr"] = float(saved["lr"])
         optimizer.load_state_dict({"state": state, "param_groups": groups})
-    except (KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the optimiser's saved state belongs to another model: {error}") from error
     for name, tensor in tensors.items():
         index, key = name.split("/", 1)
         loaded = optimizer.state[parameters[int(index)]]
         # It has given everything the parameters' dtype; NAdam keeps a product in float32, whatever they are.
         loaded[key] = tensor.to(loaded[key].device)
+
+
+def _check_state(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Any]]) -> None:
+    """Raise unless ``state`` is what a step of ``optimizer`` leaves behind, by the names and shapes of its entries."""
+    twin = copy.deepcopy(optimizer)
+    parameters = [parameter for group in twin.param_groups for parameter in group["params"]]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    twin.step()
+    for index, entries in state.items():
+        expected = twin.state[parameters[index]]
+        if entries.keys() != expected.keys():
+            raise ValueError(f"parameter {index} has the entries {sorted(entries)}, not {sorted(expected)}")
+        for name, entry in entries.items():
+            found, wanted = (x.shape if isinstance(x, Tensor) else None for x in (entry, expected[name]))
+            if found != wanted:
+                raise ValueError(f"{name} of parameter {index} has the shape {found}, not {wanted}")
 
 
 def _safetensors() -> Any:

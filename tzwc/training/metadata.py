@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from tzwc.data import Normalisation
+from tzwc.models import SlowNetSpec, TerminatorSpec
 
-__all__ = ["check_mates", "check_metadata", "check_optimizer", "read_normalisation"]
+__all__ = ["check_mates", "check_metadata", "check_size", "read_normalisation"]
 
 _RUNNING = {"loss", "right"}
 
@@ -67,26 +68,19 @@ def check_mates(mates: Tensor, normalisation: Normalisation, sample: Sequence[in
     _require(channels in (1, shape[1]), "normalisation", channels, f"one mean for each of {shape[1]} channels")
 
 
-def check_optimizer(tensors: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> None:
-    """Check that an optimiser's saved tensors are a state for ``parameters``, in their order.
-
-    Args:
-        tensors: by ``"index/key"``.
-        parameters: of the model.
+def check_size(spec: TerminatorSpec, tensors: Mapping[str, Tensor]) -> None:
+    """Raise where a declaration is larger than what is stored with it, before memory is taken for it.
 
     Raises:
-        ValueError: an index without parameter, or a tensor whose shape does not broadcast to the parameter's.
+        ValueError: it is.
     """
-    for name, tensor in tensors.items():
-        text, _, key = name.partition("/")
-        _require(text.isdecimal() and bool(key), "optimizer", name, "an index and a name")
-        index = int(text)
-        _require(index < len(parameters), "optimizer", name, f"an index below {len(parameters)}")
-        # Step counts have no axes, or one of size 1, and Adafactor keeps sums over rows and over columns.
-        shape, whole = tuple(tensor.shape), tuple(parameters[index].shape)
-        ends = zip(reversed(shape), reversed(whole), strict=False)
-        good = shape == (1,) or (len(shape) <= len(whole) and all(a in (1, b) for a, b in ends))
-        _require(good, f"optimizer/{name}", shape, f"a part of {whole}")
+    longest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
+    nets = [net for net in vars(spec).values() if isinstance(net, SlowNetSpec)]
+    layers = [net.layers_of(block) for net in nets for block in range(min(spec.blocks, len(tensors)))]
+    sizes = [*spec.sizes, *spec.channels, spec.classes, *(net.hidden for net in nets)]
+    sizes += [branch.kernel_size for branch in spec.local]
+    small = max(sizes) <= longest and max([spec.blocks, *layers]) <= len(tensors)
+    _require(small, "spec", spec, "a model of the size of the stored parameters")
 
 
 def _number(value: Any) -> bool:

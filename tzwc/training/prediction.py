@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from tzwc.data import PERMUTED, DataError, permutation
 from tzwc.models import TerminatorSpec
+from tzwc.paths import is_file
 from tzwc.training.checkpoint import Checkpoint
 
 __all__ = ["Prediction", "predict", "read_input"]
@@ -74,7 +74,7 @@ def read_input(path: Path, spec: TerminatorSpec, *, permuted: bool = False) -> T
         DataError: the file cannot be read, or it has another shape; nothing is resized silently.
     """
     expected = (spec.in_channels, *spec.sizes)
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"{path}: no such file; give images or .npy files")
     if path.suffix == ".npy":
         values = _array(path)
@@ -102,17 +102,19 @@ def _array(path: Path) -> Tensor:
     import numpy
 
     try:
-        values = numpy.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a plain .npy array ({error}); arrays of objects are refused") from error
-    if not isinstance(values, numpy.ndarray):
-        values.close()
-        raise DataError(f"{path}: an archive of arrays (.npz), expected one plain .npy array; save it with numpy.save")
+        with path.open("rb") as file:
+            # Not numpy.load, which opens archives and pickles under this name as well.
+            values = numpy.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # the header is Python text: of damaged ones its parser says whatever comes up
+        raise DataError(
+            f"{path}: not a plain .npy array ({error}); archives, and arrays of objects, are refused"
+        ) from error
     if values.dtype == numpy.uint8:
         return torch.from_numpy(values.copy())
     if values.dtype.kind not in "fiu":
         raise DataError(f"{path}: found dtype {values.dtype}, expected bytes, or numbers between 0 and 1")
-    return torch.from_numpy(values.astype(numpy.float32))
+    with numpy.errstate(over="ignore", invalid="ignore"):
+        return torch.from_numpy(values.astype(numpy.float32))
 
 
 def _image(path: Path, spec: TerminatorSpec) -> Tensor:
@@ -135,8 +137,9 @@ def _image(path: Path, spec: TerminatorSpec) -> Tensor:
             if image.has_transparency_data and image.convert("RGBA").getchannel("A").tobytes().strip(b"\xff"):
                 raise DataError(f"{path}: has transparent pixels, so its colours are not known; flatten it beforehand")
             pixels = numpy.asarray(image.convert("L" if channels == 1 else "RGB"))
-    # Pillow's decoders raise these for damaged files; an unknown format is an OSError.
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # its decoders raise what they meet: OSError, ValueError, SyntaxError, struct.error …
         raise DataError(f"{path}: not an image that Pillow reads ({error}); give an image or a .npy file") from error
     values = torch.from_numpy(pixels.copy())
     return values.unsqueeze(0) if channels == 1 else values.permute(2, 0, 1).contiguous()

@@ -83,6 +83,6 @@ def task(name: str) -> Task:
     Raises:
         SpecError: there is none.
     """
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         raise refuse("preset", name, closest(name, TASKS))
     return TASKS[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
@@ -14,7 +15,7 @@ from torch import nn
 from tzwc.errors import InvalidArgumentError
 from tzwc.models import Kar2, Kar3
 from tzwc.models.losses import SlowLoss
-from tzwc.models.validation import closest, known_fields, plain, positive_int, require
+from tzwc.models.validation import closest, known_fields, one_of, plain, positive_int, require
 
 __all__ = ["Precision", "Recipe"]
 
@@ -73,6 +74,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "micro_batches"):
             positive_int(name, getattr(self, name))
+            require(getattr(self, name) <= 2**31, name, getattr(self, name), f"at most {2**31}")
         parts = f"a multiple of micro_batches = {self.micro_batches}"
         require(self.batch % self.micro_batches == 0, "batch", self.batch, parts)
         for name, low, high in (
@@ -82,19 +84,29 @@ class Recipe:
             ("slow_weight", 0.0, math.inf),
             ("norm_penalty", 0.0, math.inf),
             ("norm_slow_scale", 0.0, math.inf),
-            ("crop", 0, math.inf),
-            ("seed", 0, 2**31),
         ):
             _number(name, getattr(self, name), low, high)
+        for name in ("crop", "seed"):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 2**31
+            require(whole, name, value, f"an integer from 0 to {2**31}")
+        require(isinstance(self.flip, bool), "flip", self.flip, "True or False")
         for name, low, high in (("clip", 0.0, math.inf), ("ema", 0.0, 1.0)):
             if getattr(self, name) is not None:
                 _number(name, getattr(self, name), low, high)
-        choices = get_args(SlowLoss)
-        require(self.slow_loss in (None, *choices), "slow_loss", self.slow_loss, f"None or {closest('', choices)}")
-        known = get_args(Precision)
-        require(self.precision in known, "precision", self.precision, closest(self.precision, known))
+        if self.slow_loss is not None:
+            one_of("slow_loss", self.slow_loss, get_args(SlowLoss))
+        one_of("precision", self.precision, get_args(Precision))
         object.__setattr__(self, "optimizer", self._known_optimizer())
-        object.__setattr__(self, "optimizer_options", dict(self.optimizer_options))
+        options = self.optimizer_options
+        named = isinstance(options, Mapping) and all(isinstance(name, str) for name in options)
+        require(
+            named and all(map(_is_plain, options.values())),
+            "optimizer_options",
+            options,
+            "a mapping from names of arguments to what JSON knows: numbers, words, truths, or sequences of them",
+        )
+        object.__setattr__(self, "optimizer_options", dict(options))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -156,6 +168,13 @@ def _torch_optimizers() -> list[str]:
     return sorted({*found} - {"Optimizer", "LBFGS", "SparseAdam"})
 
 
+def _is_plain(value: object) -> bool:
+    """Whether a checkpoint can hold ``value`` in its JSON, tuples aside."""
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value))
+
+
 def _number(name: str, value: object, low: float, high: float) -> None:
     good = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-    require(good and math.isfinite(cast("float", value)), name, value, f"a number from {low:g} to {high:g}")
+    require(good and abs(cast("float", value)) <= sys.float_info.max, name, value, f"a number from {low:g} to {high:g}")

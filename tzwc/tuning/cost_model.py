@@ -32,6 +32,12 @@ _SCALE = 5.0
 _SPREAD, _NOISE = 0.6, 0.1
 """Of deviations and of measurements, in natural logarithms."""
 
+_LARGEST = 40.0
+"""Logarithm of a deviation, between any two times that are believed: far above what a machine does, and finite."""
+
+_MOST = 2000
+"""Measured problems of an algorithm that are looked at; the effort grows with the third power of their number."""
+
 _FEWEST = 5
 """Measured problems without which an algorithm has no prediction."""
 
@@ -84,7 +90,8 @@ class CostModel:
             return None if self._prior is None else self._prior._predict(problem, algorithm)
         trend = self._trend(problem, algorithm, fit.names, fit.coefficients)
         alike = _alike(_place(problem).unsqueeze(0), fit.places)
-        return trend * fit.factor * math.exp(float((alike @ fit.weights).squeeze()))
+        deviation = float((alike @ fit.weights).squeeze())
+        return trend * fit.factor * math.exp(max(-_LARGEST, min(_LARGEST, deviation)))
 
     def _trend(self, problem: Problem, algorithm: Algorithm, names: tuple[str, ...], coefficients: Tensor) -> float:
         if self._prior is not None and (seconds := self._prior._predict(problem, algorithm)) is not None:
@@ -93,7 +100,7 @@ class CostModel:
 
     def _fit(self, algorithm: Algorithm, direction: str) -> _Fit | None:
         usable = [s for s in self._samples if s.problem.direction == direction and algorithm.name in s.seconds]
-        usable = [s for s in usable if algorithm.objection(s.problem) is None]
+        usable = [s for s in usable if algorithm.objection(s.problem) is None][:_MOST]
         if len(usable) < _FEWEST:
             return None
         problems = [s.problem for s in usable]

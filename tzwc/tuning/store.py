@@ -234,7 +234,7 @@ def seconds_of(value: object) -> dict[str, float]:
     if not isinstance(value, dict):
         raise ValueError("holds no table of seconds")
     for name, seconds in value.items():
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < 1e9:
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 1e-9 <= seconds < 1e9:
             raise ValueError(f"says that {name[:40]!r} takes {str(seconds)[:40]} seconds")
     return {name: float(seconds) for name, seconds in value.items()}
 

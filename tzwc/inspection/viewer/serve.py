@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tzwc.errors import InvalidArgumentError
+from tzwc.paths import is_file, is_folder
 
 __all__ = ["find_page", "serve", "view"]
 
@@ -22,16 +23,16 @@ def find_page(target: Path) -> Path:
     Raises:
         InvalidArgumentError: there is none; the message says why and what to do.
     """
-    if target.is_file():
+    if is_file(target):
         if target.suffix.lower() not in (".html", ".htm"):
             raise InvalidArgumentError(f"target={str(target)!r} is not a page: expected {PAGE} or the folder of a dump")
         return target
-    if not target.is_dir():
+    if not is_folder(target):
         raise InvalidArgumentError(f"target={str(target)!r} does not exist: expected {PAGE} or the folder of a dump")
     page = target / PAGE
-    if page.is_file():
+    if is_file(page):
         return page
-    if (target / "report.json").is_file():
+    if is_file(target / "report.json"):
         raise InvalidArgumentError(
             f"target={str(target)!r} is a dump without {PAGE}: pip install 'tzwc[viewer]' and dump again"
         )

@@ -1,0 +1,85 @@
+"""What passes read off single nodes, of graphs that no capture makes as well."""
+
+from __future__ import annotations
+
+import operator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from fft_testing import PASSES, assert_close, capture_program, double, transforms
+from pass_testing import capture_function
+from torch import Tensor, fx
+
+from tzwc.ops import hyperzzw_dot
+from tzwc.passes.fourier_calls import Declined, read_transform
+from tzwc.passes.merge_values import merge_values
+from tzwc.passes.pointwise import read_pointwise
+from tzwc.pipeline import PassContext
+
+aten = torch.ops.aten
+
+
+def _with_value(node: fx.Node, value: object) -> fx.Node:
+    node.meta["val"] = value
+    return node
+
+
+def test_a_transform_of_something_unknown_is_declined() -> None:
+    graph = fx.Graph()
+    call = graph.call_function(aten.fft_rfft.default, (graph.placeholder("x"), 8))
+    with pytest.raises(Declined, match=r"x, which .* transforms, is not a real floating-point tensor"):
+        read_transform(call)
+
+
+def test_the_operators_below_torch_fft_are_read() -> None:
+    points, length = 24, 12
+
+    def function(k: Tensor, x: Tensor) -> Tensor:
+        padded = F.pad(x, (0, points - length)), F.pad(k, (0, points - 9))
+        spectrum = torch._fft_r2c(padded[0], [2], 0, True) * torch._fft_r2c(padded[1], [1], 0, True)
+        return torch._fft_c2r(spectrum, [2], 2, points)[..., :length]
+
+    program = capture_program(function, double(3, 9), double(2, 3, length), dynamic=False)
+    assert program.counts()["aten._fft_r2c.default"] == 2
+    program.run(*PASSES, convolution="fft")
+    assert not transforms(program)
+    assert_close(program)
+
+
+def test_a_spectrum_that_is_expanded_is_read() -> None:
+    def function(k: Tensor, x: Tensor) -> Tensor:
+        kernels = torch.fft.rfft(k, n=24).expand(2, 3, 13)
+        return torch.fft.irfft(torch.fft.rfft(x, n=24) * kernels, n=24)[..., :12]
+
+    program = capture_program(function, double(3, 9), double(2, 3, 12), dynamic=False)
+    program.run("recognise_fft_convolution", convolution="fft")  # normalised, a product broadcasts by itself
+    assert not transforms(program)
+    assert_close(program)
+
+
+def test_a_linear_map_to_a_single_output_is_none_over_channels() -> None:
+    program = capture_function(lambda w, x: F.linear(x, w), [double(8)], double(3, 5, 8))
+    calls = [node for node in program.module.graph.nodes if node.target is aten.linear.default]
+    assert [read_pointwise(node) for node in calls] == [None]
+
+
+def test_values_that_nobody_reads_are_merged_like_the_others() -> None:
+    graph = fx.Graph()
+    tensors = {name: double(2, 3, 4, 4) for name in ("z", "k", "u", "v", "w")}
+    z, k, *values = (_with_value(graph.placeholder(name), value) for name, value in tensors.items())
+    product = _with_value(graph.call_function(aten.mul.Tensor, (z, k)), tensors["z"] * tensors["k"])
+    u, v, w = values
+    results = []
+    for taken, wanted in (((u, v), 1), ((w,), 0)):
+        call = graph.call_function(hyperzzw_dot, (z, k, *taken), {"product": product})
+        call.meta |= {"tzwc_made_by": "test", "val": tuple(tensors["z"] @ tensors[n.name] for n in taken)}
+        got = graph.call_function(operator.getitem, (call, wanted))
+        results.append(_with_value(got, call.meta["val"][wanted]))
+    graph.output(tuple(results))
+    expected = fx.GraphModule({}, graph)(*tensors.values())
+    merge_values(graph, (hyperzzw_dot,), PassContext("test", {}, frozenset()))
+    graph.lint()
+    assert sum(node.target is hyperzzw_dot for node in graph.nodes) == 1
+    found = fx.GraphModule({}, graph)(*tensors.values())
+    assert all(map(torch.equal, found, expected))
