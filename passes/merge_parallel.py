@@ -8,9 +8,10 @@
 ==========  =========================================================  =============================================
 
 On a GPU each map is a kernel of its own, which takes longer to start than small products take to run, and reads its
-input from memory again. There the cost model decides. Elsewhere nothing is merged: a call of a CPU's library starts
-within microseconds, and slices of a larger result are strided. Weights are put together once where they are static;
-where they vary from call to call, that work counts.
+input from memory again. There the cost model decides. Elsewhere nothing is merged: on one AVX-512 core, three products
+``C → C`` of one tensor of 1024 points took 1.23, 1.15 and 0.99 times as long as one of ``C → 3 C`` at batch 1 (12, 36
+and 144 channels), but 0.85, 1.07 and 0.88 times at batch 16. Weights are put together once where they are static; where
+they vary from call to call, that work counts.
 
 The order of summation changes, and with it the rounding. Where ``x`` or ``y`` is not finite, neither is the sum, but
 one may be an infinity where the other is NaN; and an intermediate result that overflows is no longer made.
@@ -18,6 +19,7 @@ one may be an infinity where the other is NaN; and an intermediate result that o
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -153,12 +155,9 @@ def _rewrite_shared(maps: Maps, calls: Sequence[Pointwise]) -> None:
             biases = [call.bias or zero for call, zero in zip(calls, zeros, strict=True)]
             bias = insert(aten.cat.default, biases, 0)
         merged = insert_pointwise(graph, first, first.x, weight, bias, f"{NAME}/shared")
-        start = 0
-        for call in calls:
-            end = start + call.out_channels
-            part = maps.inserter("shared", call.node)(aten.slice.Tensor, merged, first.axis, start, end)
-            replace_node(call.node, part)
-            start = end
+        parts = insert(aten.split_with_sizes.default, merged, [call.out_channels for call in calls], first.axis)
+        for index, call in enumerate(calls):
+            replace_node(call.node, maps.inserter("shared", call.node)(operator.getitem, parts, index))
     wide = " + ".join(str(call.out_channels) for call in calls)
     maps.context.remark(
         "applied",

@@ -9,6 +9,7 @@ such are the context-dependent slow networks of several branches, which are smal
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 
 import torch
@@ -85,10 +86,11 @@ def _rewrite(maps: Maps, calls: Sequence[Pointwise], most: int) -> None:
         if any(call.bias is not None for call in calls):
             biases = [call.bias or insert(aten.new_zeros.default, call.weight, [out]) for call in calls]
             result = insert(aten.add.Tensor, result, stacked(biases, (1, out, 1)))
+        parts = insert(aten.unbind.int, result)
         for index, call in enumerate(calls):
             part = maps.inserter(RULE, call.node)
-            one = part(aten.slice.Tensor, result, 0, index, index + 1)
-            own = part(aten.slice.Tensor, one, 2, 0, _places(call)) if _places(call) < most else one
+            one = part(operator.getitem, parts, index)
+            own = part(aten.slice.Tensor, one, 1, 0, _places(call)) if _places(call) < most else one
             replace_node(call.node, part(aten.reshape.default, own, list(map(int, shape_of(call.node)))))
     maps.context.remark(
         "applied",
