@@ -17,8 +17,16 @@ PASSES = ("normalize", "cse", "merge_parallel")
 B, C, N = 3, 4, 6
 
 
+# The tables below are drawn when the file is read, in front of any fixture.
+_GENERATOR = torch.Generator().manual_seed(0)
+
+# A bias' gradient sums up to (B + 2) · N² = 180 terms in another order, each off by a rounding: by 180 eps of their
+# size at most, which is that of the largest gradient or, where terms cancel, somewhat more.
+ROUNDINGS = 512.0
+
+
 def _double(*shape):
-    return torch.randn(*shape, dtype=torch.float64)
+    return torch.randn(*shape, dtype=torch.float64, generator=_GENERATOR)
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +83,7 @@ def _one_after_the_other(w1, b1, w2, b2, x):
 
 
 SHARED = {
-    "three": (_three, _weights((C, 5), (C, 2), (C, 1))),
+    "three": (_three, _weights((C, 5), (C, 2), (C, 3))),
     "no bias": (_without_bias, _weights((C, 5), (C, 2), bias=False)),
     "one bias": (_one_bias, _weights((C, 5), (C, 2))),
     "1-D": (_flat, _weights((C, 5), (C, 2), axes=1)),
@@ -95,8 +103,8 @@ def test_maps_of_one_tensor_become_one(case):
     stages = program.run(*PASSES)
     assert _maps(program) == 1
     assert len(remarks(stages, "applied", "shared")) == 1
-    assert_unchanged(program)
-    assert_unchanged(program, _double(B + 2, C, N, N))
+    assert_unchanged(program, factor=ROUNDINGS)
+    assert_unchanged(program, _double(B + 2, C, N, N), factor=ROUNDINGS)
 
 
 def test_what_becomes_of_one_map_may_be_merged_again():
@@ -107,7 +115,7 @@ def test_what_becomes_of_one_map_may_be_merged_again():
     program = capture_function(function, _weights((C, 5), (5, 2), (5, 3)), _double(B, C, N, N))
     program.run(*PASSES)
     assert _maps(program) == 2
-    assert_unchanged(program)
+    assert_unchanged(program, factor=ROUNDINGS)
 
 
 SHARED_MISSES = {
@@ -186,7 +194,7 @@ def test_near_misses_of_maps_of_one_tensor(case):
     assert not remarks(stages, "applied")[len(remarks(stages[:-1], "applied")) :]
     said = [r.reason for r in remarks(stages, "declined", "shared")]
     assert any(reason in s for s in said) if reason else not said, said
-    assert_unchanged(program)
+    assert_unchanged(program, factor=ROUNDINGS)
 
 
 def test_on_a_device_where_calls_start_at_no_cost_nothing_is_merged(monkeypatch):
@@ -203,7 +211,7 @@ def test_weights_of_every_call_are_merged_where_that_saves_more_than_it_costs():
     program.slot_names = frozenset()  # as in training: no parameter is constant
     program.run(*PASSES, grad=True)
     assert _maps(program) == 1  # x is larger than the weights
-    assert_unchanged(program)
+    assert_unchanged(program, factor=ROUNDINGS)
 
 
 # --- a sum of two -----------------------------------------------------------------------------------------------------
@@ -248,8 +256,8 @@ def test_a_sum_becomes_one_map(case):
     assert _maps(program) == 1
     assert program.counts()["aten.cat.default"] - (len(parameters) // (1 if case == "no bias" else 2) - 1) == 1
     assert remarks(stages, "applied", "sum")
-    assert_unchanged(program)
-    assert_unchanged(program, _double(B + 2, C, N, N))
+    assert_unchanged(program, factor=ROUNDINGS)
+    assert_unchanged(program, _double(B + 2, C, N, N), factor=ROUNDINGS)
 
 
 SUM_MISSES = {
@@ -294,7 +302,7 @@ def test_near_misses_of_a_sum(case):
     assert not remarks(stages, "applied", "sum")
     said = [r.reason for r in remarks(stages, "declined", "sum")]
     assert any(reason in s for s in said) if reason else not said, said
-    assert_unchanged(program)
+    assert_unchanged(program, factor=ROUNDINGS)
 
 
 # --- a batch ----------------------------------------------------------------------------------------------------------
@@ -319,8 +327,8 @@ def test_small_networks_of_several_grids_become_batched_products():
     assert program.counts()["aten.conv2d.default"] == 0
     assert program.counts()["aten.matmul.default"] == 2
     assert [r.numbers["maps"] for r in remarks(stages, "applied", "batch")] == [3, 3]
-    assert_unchanged(program)
-    assert_unchanged(program, _double(B + 2, C, N, N))
+    assert_unchanged(program, factor=ROUNDINGS)
+    assert_unchanged(program, _double(B + 2, C, N, N), factor=ROUNDINGS)
 
 
 def test_what_is_not_finite_stays_where_it_is():
@@ -389,7 +397,7 @@ def test_near_misses_of_a_batch(case):
     assert not remarks(stages, "applied", "batch")
     said = [r.reason for r in remarks(stages, "declined", "batch")]
     assert any(reason in s for s in said) if reason else not said, said
-    assert_unchanged(program)
+    assert_unchanged(program, factor=ROUNDINGS)
 
 
 # --- all rules --------------------------------------------------------------------------------------------------------
@@ -411,7 +419,7 @@ def test_memory_that_is_written_to_is_left_alone(rule):
     stages = program.run(*PASSES)
     assert any("writes to" in r.reason for r in remarks(stages, "declined", rule)) or rule == "sum"
     assert not remarks(stages, "applied", "sum")
-    assert_unchanged(program)
+    assert_unchanged(program, factor=ROUNDINGS)
 
 
 def test_each_rewrite_can_be_held_back():
@@ -421,7 +429,7 @@ def test_each_rewrite_can_be_held_back():
     by_name("merge_parallel").run(program.module, context)
     assert asked == ["batch@conv2d", "batch@conv2d_1"]
     assert program.counts()["aten.matmul.default"] == 1
-    assert_unchanged(program)
+    assert_unchanged(program, factor=ROUNDINGS)
 
 
 @pytest.mark.parametrize("function", [_generators, _three, _sum])
