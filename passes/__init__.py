@@ -5,9 +5,10 @@
 3. ``recognise_fft_convolution``: convolutions that a program writes with transforms of its own
 4. ``fuse_hyperzzw``: the operator of the library, recognised in any graph
 5. ``compose_linear``: one 1×1 convolution for two in a row, repeated channels folded into its weight
-6. ``pointwise_as_product``: 1×1 convolutions as matrix products
-7. ``select_convolution``: the fastest algorithm, for each convolution and each of its gradients
-8. ``hoist_static``: last, so that the spectrum of a static kernel is static too
+6. ``merge_parallel``: one product of those that run next to each other, where starting kernels is dear
+7. ``pointwise_as_product``: 1×1 convolutions as matrix products
+8. ``select_convolution``: the fastest algorithm, for each convolution and each of its gradients
+9. ``hoist_static``: last, so that the spectrum of a static kernel is static too
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tzwc.passes.compose_linear import COMPOSE_LINEAR
 from tzwc.passes.cse import CSE
 from tzwc.passes.fuse_hyperzzw import FUSE_HYPERZZW
 from tzwc.passes.hoist_static import HOIST_STATIC
+from tzwc.passes.merge_parallel import MERGE_PARALLEL
 from tzwc.passes.normalize import NORMALIZE
 from tzwc.passes.pointwise_as_product import POINTWISE_AS_PRODUCT
 from tzwc.passes.recognise_fft_convolution import RECOGNISE_FFT_CONVOLUTION
@@ -30,6 +32,7 @@ DEFAULT_PASSES: tuple[Pass, ...] = (
     RECOGNISE_FFT_CONVOLUTION,
     FUSE_HYPERZZW,
     COMPOSE_LINEAR,
+    MERGE_PARALLEL,
     POINTWISE_AS_PRODUCT,
     SELECT_CONVOLUTION,
     HOIST_STATIC,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,8 +80,14 @@ class Pointwise:
         return self.is_convolution == other.is_convolution and mine.dtype == its.dtype
 
 
-def read_pointwise(node: object) -> Pointwise | str | None:
-    """Describe ``node``; a reason when it is one with sizes or types not handled; ``None`` for anything else."""
+def read_pointwise(
+    node: object, dtypes: Collection[torch.dtype] = (torch.float32, torch.float64)
+) -> Pointwise | str | None:
+    """Describe ``node``; a reason when it is one with sizes or types not handled; ``None`` for anything else.
+
+    Args:
+        dtypes: those that are handled, of input, weight and result.
+    """
     if not isinstance(node, fx.Node) or node.target not in POINTWISE:
         return None
     if node.target is aten.linear.default:
@@ -99,8 +105,8 @@ def read_pointwise(node: object) -> Pointwise | str | None:
             return f"{convolution.group_count} groups; each sees some of the channels only"
         found = Pointwise(node, convolution.x, convolution.weight, convolution.bias, 1)
     tensors = [tensor_value(n) for n in (found.x, found.weight, node)]
-    if any(t is None or t.dtype not in (torch.float32, torch.float64) for t in tensors):
-        return "it is not in float32 or float64"
+    if any(t is None or t.dtype not in dtypes for t in tensors):
+        return f"it is not in {' or '.join(str(dtype).removeprefix('torch.') for dtype in dtypes)}"
     if any(not isinstance(size, int) or size == 0 for size in shape_of(found.weight)):
         return "its channels are not known at capture, or there are none"
     return found

@@ -17,6 +17,7 @@ __all__ = ["register"]
 Backend = Annotated[str, typer.Option(help="A backend of torch.compile that lowers the rewritten graph.")]
 Rounds = Annotated[int, typer.Option(min=2, help="Of each measurement.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="By default as many as torch takes.")]
+Device = Annotated[str, typer.Option(help="cpu, or cuda, timed by events.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Trace = Annotated[bool, typer.Option("--traceback", help="Show the full traceback of an error.")]
 
@@ -36,6 +37,7 @@ def cache(
     contenders: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Of eager, tzwc, compile, freezing, const_fold; by default all.")
     ] = None,
+    device: Device = "cpu",
     rounds: Rounds = 25,
     threads: Threads = None,
     json_: Json = False,
@@ -50,7 +52,7 @@ def cache(
         from tzwc.bench.tables import show_cache
 
         names = None if contenders is None else _listed(contenders)
-        request = Request(_listed(presets), _sizes(batches), backend, names, rounds)
+        request = Request(_listed(presets), _sizes(batches), backend, names, rounds, device=device)
         _measure(lambda: run(request), lambda result: show_cache(result, output()), threads, json_)
 
 
@@ -102,6 +104,7 @@ def model(
             "its allocator tuned, as NAME+allocator; by default all but freezing_max_autotune.",
         ),
     ] = None,
+    device: Device = "cpu",
     rounds: Rounds = 15,
     threads: Threads = None,
     limit: Annotated[float, typer.Option(min=0.1, help="Seconds after which a first call has failed.")] = 3600.0,
@@ -132,6 +135,7 @@ def model(
             limit=limit,
             share_caches=share_caches,
             out=out,
+            device=device,
         )
         if json_:
             typer.echo(json.dumps(run(request).to_dict(), indent=2))

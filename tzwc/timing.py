@@ -48,6 +48,7 @@ def interleave(
     shortest: float = 0.02,
     longest: float = 60.0,
     warm_up: int = 2,
+    clock: Callable[[Callable[[], object], int], float] | None = None,
 ) -> list[Timing]:
     """Time every contender once a round.
 
@@ -57,6 +58,7 @@ def interleave(
         shortest: a contender that is faster than this many seconds is called several times a round.
         longest: no round begins after this many seconds, warm-up included; two rounds are always made.
         warm_up: calls of every contender before the first round; compilation belongs in front of this function.
+        clock: seconds of one of so many calls in a row; by default elapsed time, which a GPU does not keep to.
 
     Returns:
         One timing for each contender, in the given order.
@@ -64,7 +66,8 @@ def interleave(
     if rounds < 2 or warm_up < 1:
         raise InvalidArgumentError(f"rounds={rounds!r} and warm_up={warm_up!r} must be at least 2 and 1")
     end = time.perf_counter() + longest
-    calls = {name: _calls(call, warm_up, shortest) for name, call in contenders.items()}
+    clock = clock or _time
+    calls = {name: _calls(call, warm_up, shortest, clock) for name, call in contenders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     order = list(contenders)
     with _no_collection():
@@ -72,7 +75,7 @@ def interleave(
             if done >= 2 and time.perf_counter() > end:
                 break
             for name in order:
-                seconds[name].append(_time(contenders[name], calls[name]))
+                seconds[name].append(clock(contenders[name], calls[name]))
             order.append(order.pop(0))  # no contender always follows the same one
     return [Timing(name, tuple(values)) for name, values in seconds.items()]
 
@@ -82,8 +85,10 @@ def ratio(slow: Timing, fast: Timing) -> float:
     return statistics.median(a / b for a, b in zip(slow.seconds, fast.seconds, strict=True))
 
 
-def _calls(call: Callable[[], object], warm_up: int, shortest: float) -> int:
-    best = min(_time(call, 1) for _ in range(warm_up))
+def _calls(
+    call: Callable[[], object], warm_up: int, shortest: float, clock: Callable[[Callable[[], object], int], float]
+) -> int:
+    best = min(clock(call, 1) for _ in range(warm_up))
     return max(1, round(shortest / best))
 
 

@@ -23,12 +23,14 @@ _PRODUCTS = (
     *_PIPELINE,
 )
 _LINEAR = ("tests/passes/test_pointwise_as_product.py", "tests/passes/test_compose_linear.py", *_PIPELINE)
+_PARALLEL = ("tests/passes/test_merge_parallel.py", *_PIPELINE)
 _CHOICE = ("tests/passes/test_select_convolution.py", *_PIPELINE)
 _EVERY_PASS = (
     "tests/passes/test_sizes_and_terms.py",
     "tests/passes/test_cse.py",
     "tests/passes/test_normalize.py",
     *_LINEAR,
+    *_PARALLEL,
     *_CHOICE,
     *_PRODUCTS,
     *_FOURIER,
@@ -64,11 +66,14 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "passes/fuse_hyperzzw.py": _PRODUCTS,
     "passes/hoist_static.py": (*_CACHE, "tests/passes/test_pipeline_of_passes.py"),
     "passes/in_place.py": ("tests/passes/test_normalize.py", *_PIPELINE),
+    "passes/merge_parallel.py": _PARALLEL,
     "passes/merge_values.py": _PRODUCTS,
     "passes/normalize.py": ("tests/passes/test_normalize.py", *_PIPELINE),
     "passes/ordering.py": _PRODUCTS,
+    "passes/parallel_batch.py": _PARALLEL,
+    "passes/parallel_maps.py": _PARALLEL,
     "passes/peel.py": _EVERY_PASS,
-    "passes/pointwise.py": _LINEAR,
+    "passes/pointwise.py": (*_LINEAR, *_PARALLEL),
     "passes/pointwise_as_product.py": _LINEAR,
     "passes/products.py": _EVERY_PASS,
     "passes/recognise_fft_convolution.py": _FOURIER,

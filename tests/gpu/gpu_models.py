@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from tzwc.gpu import Process, interpret
 from tzwc.models import LocalSpec, SlowNetSpec, Terminator, terminator
+from tzwc.models.operators import convolution
 
-__all__ = ["Dots", "Hyper", "assert_as_good_as_eager", "small"]
+__all__ = ["Branches", "Dots", "Hyper", "Long", "assert_as_good_as_eager", "small"]
 
 
 class Hyper(nn.Module):
@@ -46,6 +47,40 @@ class Dots(nn.Module):
     def forward(self, z: Tensor, v: Tensor) -> Tensor:
         weights = z * torch.sin(3 * self.slow(self.codes)).permute(2, 0, 1)
         return weights @ v + torch.relu(weights @ v.sigmoid()) * (weights @ v.tanh())
+
+
+class Long(nn.Module):
+    """The convolution form with full context, whose kernel a slow network writes, and an epilogue."""
+
+    codes: Tensor
+
+    def __init__(self, padding: str = "causal", length: int = 64) -> None:
+        super().__init__()
+        self.register_buffer("codes", torch.linspace(-1, 1, length).reshape(-1, 1))
+        self.slow = nn.Linear(1, 6)
+        self.padding = padding
+
+    def forward(self, z: Tensor, v: Tensor) -> Tensor:
+        kernel = torch.sin(3 * self.slow(self.codes)).t()[None]
+        return nn.functional.gelu(convolution(z, kernel, v, self.padding)) * z
+
+
+class Branches(nn.Module):
+    """Maps of one tensor, a sum of two maps, and small networks on several grids: what ``merge_parallel`` merges."""
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        self.maps = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(5))
+        self.generators = nn.ModuleList(nn.Conv2d(channels, 2, 1) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        key, value, mix, left, right = self.maps
+        y = key(x) * value(x) + torch.tanh(mix(x))
+        y = left(y.exp()) + right(y.sigmoid())
+        mean = x.mean(0, keepdim=True)
+        for size, generator in enumerate(self.generators, start=1):
+            y = y * torch.tanh(generator(nn.functional.adaptive_avg_pool2d(mean, size))).sum()
+        return y
 
 
 def small(preset: str) -> Terminator:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import tzwc
-from tests.gpu.gpu_models import Dots, Hyper, small
+from tests.gpu.gpu_models import Branches, Dots, Hyper, small
 
 pytestmark = pytest.mark.gpu
 
 # Float32 on the device adds up in another order: 64 roundings of the largest value.
 _ROUNDINGS = 64 * torch.finfo(torch.float32).eps
+
+
+@pytest.fixture(autouse=True)
+def _convolutions_in_float32() -> Iterator[None]:
+    """cuDNN rounds float32 to ten bits unless told not to, and eager mode then differs from itself."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def near(found: Tensor, expected: Tensor) -> None:
@@ -35,6 +45,29 @@ def test_forward_and_backward(preset: str) -> None:
         assert (a is None) == (b is None)
         if a is not None and b is not None:
             near(a, b)
+
+
+def test_merged_maps() -> None:
+    torch.manual_seed(0)
+    model = Branches().cuda().eval()
+    x = torch.randn(2, 4, 5, 5, device="cuda")
+    fast = tzwc.compile(model)
+    with torch.no_grad():
+        near(fast(x), model(x))
+    applied = {r.rule for r in fast.stage("merge_parallel").remarks if r.kind == "applied"}
+    assert applied == {"batch", "shared", "sum"}
+
+
+@pytest.mark.parametrize("taps", [31, 511])
+def test_the_choice_of_a_convolution_is_measured_on_the_device(taps: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Conv1d(16, 16, taps, groups=16, padding=taps // 2).cuda().eval()
+    x = torch.randn(4, 16, 512, device="cuda")
+    fast = tzwc.compile(model, tune="measure")
+    with torch.no_grad():
+        near(fast(x), model(x))
+    said = [r for r in fast.stage("select_convolution").remarks if r.rule == "choose"]
+    assert [r.numbers["source"] for r in said] == ["measured"]
 
 
 def test_kept_values_are_renewed_across_streams() -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import itertools
 import os
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from tests.conftest import examples
 from tests.gpu.conftest import needs_triton
-from tests.gpu.gpu_models import Dots, assert_as_good_as_eager, small
+from tests.gpu.gpu_models import Branches, Dots, Long, assert_as_good_as_eager, small
+from tests.properties.oracle import Oracle
+from tests.properties.programs import Program, programs
 from tzwc.errors import InvalidArgumentError
-from tzwc.gpu import Process, lower
+from tzwc.gpu import LoweringError, Process, interpret, lower
 from tzwc.models.presets import PRESETS
 
 pytestmark = needs_triton
@@ -83,12 +87,63 @@ def test_small_random_graphs(names: list[str], train: bool, dtype: torch.dtype, 
     assert_as_good_as_eager(model, x, train=train, process=interpreter)
 
 
+@settings(max_examples=examples(2), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(program=programs(random=False, writes=False, max_statements=5), train=st.booleans())
+def test_graphs_of_the_property_tests(program: Program, train: bool, interpreter: Process) -> None:
+    """In float32, held against float64 by the bound of those tests, which follows the roundings of eager mode."""
+    tensors = program.tensors(dtype=torch.float32)
+    wide = [tensor.double() for tensor in tensors]
+
+    try:
+        oracle = Oracle(lambda: _observed(program, wide, train), torch.finfo(torch.float32).eps)
+    except (RuntimeError, ValueError, IndexError, ZeroDivisionError):
+        assume(False)  # what eager mode refuses is not a program
+        raise
+    model = program.build(torch.float32)
+    try:
+        result, gradients = interpret(model, *program.arguments(tensors), train=train, process=interpreter)
+    except LoweringError as error:
+        assume("cannot be captured as one graph" not in str(error))
+        raise
+    found = {f"result {i}": leaf for i, leaf in enumerate(pytree.tree_leaves(result))}
+    oracle.check(found | {name: gradients.get(name) for name in oracle.exact if name not in found})
+
+
+def _observed(program: Program, tensors: list[Tensor], train: bool) -> dict[str, Any]:
+    """Results of eager mode and, in training, the gradients of their sum by parameter."""
+    model = program.build(tensors[0].dtype)
+    with torch.set_grad_enabled(train):
+        leaves = pytree.tree_leaves(model(*program.arguments(list(tensors))))
+        losses = [leaf.sum() for leaf in leaves if isinstance(leaf, Tensor) and leaf.requires_grad]
+        if losses:
+            torch.stack(losses).sum().backward()
+    plain = {f"result {i}": leaf.detach() if isinstance(leaf, Tensor) else leaf for i, leaf in enumerate(leaves)}
+    return plain | ({name: p.grad for name, p in model.named_parameters()} if train else {})
+
+
 @pytest.mark.parametrize(("dtype", "train"), [(torch.float32, True), (torch.bfloat16, False)])
 def test_the_dot_kernel_inside_a_program(dtype: torch.dtype, train: bool, interpreter: Process) -> None:
     torch.manual_seed(0)
     model = Dots().to(dtype)
     z, v = torch.randn(2, 2, 3, 20, 20, dtype=dtype)
     assert_as_good_as_eager(model, z, v, train=train, process=interpreter)
+
+
+def test_merged_maps_inside_a_program(compiler: Process, interpreter: Process) -> None:
+    torch.manual_seed(0)
+    model, x = Branches().eval(), torch.randn(2, 4, 5, 5)
+    with torch.no_grad():
+        program = lower(model, x, binaries=False, process=compiler)
+    rules = [remark.rule for remark in program.remarks if remark.pass_name == "merge_parallel"]
+    assert sorted(rules) == ["batch", "shared", "sum"]
+    assert_as_good_as_eager(model, x, train=False, process=interpreter)
+
+
+@pytest.mark.parametrize("padding", ["causal", "same"])
+def test_a_convolution_by_fft_inside_a_program(padding: str, interpreter: Process) -> None:
+    torch.manual_seed(0)
+    z, v = torch.randn(2, 2, 6, 64)
+    assert_as_good_as_eager(Long(padding), z, v, train=False, process=interpreter, convolution="fft")
 
 
 def test_a_program_runs_on_inputs_like_those_it_was_made_for(compiler: Process, interpreter: Process) -> None:

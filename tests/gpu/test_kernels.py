@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tests.gpu.conftest import needs_triton
-from tests.gpu.gpu_models import Dots
+from tests.gpu.gpu_models import Dots, Long
 from tzwc.gpu import Process, Program, lower
+from tzwc.gpu.worker.arithmetic import extern_bytes, transform_passes
 
 pytestmark = needs_triton
 
@@ -37,3 +38,34 @@ def test_a_library_is_kept_where_it_is_faster_by_the_model(compiler: Process) ->
     program = lowered(compiler, "cuda:90", size=1024, columns=1024)  # arithmetic decides
     assert not [launch for launch in program.launches if launch.kernel.startswith("dot_kernel")]
     assert len([launch for launch in program.extern_calls if launch.kernel.endswith("bmm")]) == 3
+
+
+@pytest.mark.parametrize("padding", ["causal", "same"])
+def test_gate_padding_and_epilogue_of_a_convolution_by_fft_are_two_kernels(padding: str, compiler: Process) -> None:
+    """Inductor fuses them as they are: nothing of our own is needed around the transforms."""
+    z, v = torch.rand(2, 2, 6, 64)
+    with torch.no_grad():
+        program = lower(Long(padding).eval(), z, v, convolution="fft", binaries=False, process=compiler)
+    generated = [launch for launch in program.launches if launch.kind == "triton"]
+    transforms = [launch for launch in program.extern_calls if "rfftn" in launch.kernel]
+    assert len(transforms) == 3
+    assert all(launch.launches == 1 for launch in transforms)  # nothing is padded by the library
+    gate = next(launch for launch in generated if any(o.operator == "aten.mul.Tensor" for o in launch.origins))
+    source = next(kernel.source for kernel in program.kernels if kernel.name == gate.kernel)
+    assert "constant_pad_nd" in gate.kernel
+    assert "mul" in gate.kernel
+    assert source.count("tl.store(") == 1
+    epilogue = generated[-1]
+    assert {"aten.gelu.default", "aten.mul.Tensor"} <= {origin.operator for origin in epilogue.origins}
+    assert len(generated) <= 3  # the values are padded by a kernel of their own where nothing computes them
+
+
+def test_the_transform_counts_what_it_pads_itself() -> None:
+    graph = torch.fx.Graph()
+    x = graph.placeholder("x")
+    x.meta["val"] = torch.empty(2, 3, 10)
+    for size, launches in ((16, 3), (10, 1), (8, 1)):
+        node = graph.call_function(torch.ops.tzwc.rfftn.default, (x, [size]))
+        assert transform_passes(node) == launches
+        values = [x.meta["val"], torch.empty(2, 3, size // 2 + 1, dtype=torch.complex64)]
+        assert extern_bytes(node, values) == 240 + 8 * 6 * (size // 2 + 1) + (2 * 4 * 6 * 16 if size == 16 else 0)

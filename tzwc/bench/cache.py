@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tzwc.bench.check_cost import CheckCost, measure_check
 from tzwc.bench.contenders import Call, build, choose, settings_of
+from tzwc.bench.devices import check_device, clock_of, name_of, wait
 from tzwc.bench.freshness import Freshness, freshness
 from tzwc.errors import InvalidArgumentError, TzwcError
 from tzwc.factory import InputSpec, default_inputs, resolve
@@ -35,9 +36,11 @@ class Request:
         contenders: names of :data:`tzwc.bench.contenders.CONTENDERS`, by default all that the backend has.
         rounds: of each measurement.
         seconds: no round begins after this long in one cell.
+        device: ``cpu``, or ``cuda``, where events in its stream tell the time.
 
     Raises:
         InvalidArgumentError: on construction, for a value that cannot be used.
+        DeviceError: on construction, where the device is missing.
     """
 
     presets: tuple[str, ...] = ("cifar10", "smnist")
@@ -46,6 +49,7 @@ class Request:
     contenders: tuple[str, ...] | None = None
     rounds: int = 25
     seconds: float = 300.0
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         for preset in self.presets:
@@ -56,6 +60,7 @@ class Request:
         if not self.batches or min(self.batches) < 1:
             raise InvalidArgumentError(f"batches={self.batches!r}: give sizes of at least 1, such as 1,16,64")
         check_backend(self.backend)
+        check_device(self.device)
         choose(self.contenders, self.backend)
 
     @property
@@ -146,6 +151,7 @@ def facts(request: Request) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "cpu": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "device": name_of(request.device),
     }
 
 
@@ -156,19 +162,19 @@ def run(request: Request) -> CacheBench:
 
 def _preset(preset: str, request: Request) -> PresetBench:
     torch.manual_seed(0)
-    model = resolve(preset).eval()
+    model = resolve(preset).to(request.device).eval()
     with working(f"{preset}: the check at every call"):
-        check = measure_check(copy.deepcopy(model), _input(model, 1), rounds=8 * request.rounds)
+        check = measure_check(copy.deepcopy(model), _input(model, 1, request.device), rounds=8 * request.rounds)
     return PresetBench(preset, check, tuple(_cell(preset, model, batch, request) for batch in request.batches))
 
 
-def _input(model: nn.Module, batch: int) -> Tensor:
+def _input(model: nn.Module, batch: int, device: str) -> Tensor:
     (declared,) = default_inputs(model)
-    return InputSpec((batch, *declared.shape[1:])).make(torch.float32, torch.Generator().manual_seed(0))
+    return InputSpec((batch, *declared.shape[1:])).make(torch.float32, torch.Generator().manual_seed(0)).to(device)
 
 
 def _cell(preset: str, model: nn.Module, batch: int, request: Request) -> Cell:
-    x, title = _input(model, batch), f"{preset}, batch {batch}"
+    x, title = _input(model, batch, request.device), f"{preset}, batch {batch}"
     built: dict[str, tuple[Call, nn.Module]] = {}
     errors: dict[str, str] = {}
     took: dict[str, float] = {}
@@ -179,6 +185,7 @@ def _cell(preset: str, model: nn.Module, batch: int, request: Request) -> Cell:
             with working(f"{title}: first call of {name}"), settings_of(name):
                 call = build(name, own, x, request.backend)
                 call(x)
+                wait(request.device)
             built[name] = call, own
         except TzwcError:
             raise
@@ -188,7 +195,8 @@ def _cell(preset: str, model: nn.Module, batch: int, request: Request) -> Cell:
         took[name] = time.perf_counter() - start
     calls = {name: _on(call, x) for name, (call, _) in built.items()}
     with working(f"{title}: measuring, in turns"):
-        found = interleave(calls, rounds=request.rounds, longest=request.seconds) if calls else []
+        clock = clock_of(request.device)
+        found = interleave(calls, rounds=request.rounds, longest=request.seconds, clock=clock) if calls else []
     timings = {timing.name: timing for timing in found}
     fresh: dict[str, Freshness] = {}
     for name, (call, own) in built.items():

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from tzwc.bench.devices import check_device, name_of
 from tzwc.bench.model_cells import Cell, Contender, Plan, Yard
 from tzwc.bench.model_contenders import ALLOCATOR, TUNED, choose, environment, unfit
 from tzwc.bench.model_journal import Journal
@@ -49,9 +50,11 @@ class Request:
             call says nothing about a cold one.
         seconds: no round begins after this long in one cell; two are always made.
         out: a file to which everything that is found out is appended at once, as lines of JSON.
+        device: ``cpu``, or ``cuda``, where events in its stream tell the time.
 
     Raises:
         InvalidArgumentError: on construction, for a value that cannot be used.
+        DeviceError: on construction, where the device is missing.
     """
 
     presets: tuple[str, ...] = DEFAULT_PRESETS
@@ -65,6 +68,7 @@ class Request:
     share_caches: bool = False
     seconds: float = 1200.0
     out: Path | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if not self.presets:
@@ -81,7 +85,8 @@ class Request:
         if self.rounds < 2 or not self.limit > 0:
             raise InvalidArgumentError(f"rounds={self.rounds!r}, limit={self.limit!r}: at least 2, and more than 0")
         check_backend(self.backend)
-        choose(self.contenders, self.backend)
+        check_device(self.device)
+        choose(self.contenders, self.backend, self.device)
 
     @property
     def plans(self) -> tuple[Plan, ...]:
@@ -96,6 +101,7 @@ class Request:
             "threads": self.threads or torch.get_num_threads(),
             "torch": torch.__version__,
             "cpu": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores",
+            "device": name_of(self.device),
             "caches": "shared by twins" if self.share_caches else "empty",
         }
 
@@ -131,7 +137,7 @@ def run(request: Request, each: Callable[[Cell], None] = lambda _: None) -> Mode
 
 
 def _cell(plan: Plan, request: Request, journal: Journal) -> Cell:
-    names = choose(request.contenders, request.backend)
+    names = choose(request.contenders, request.backend, request.device)
     racers: dict[str, Racer] = {}
     with ExitStack() as stack:  # whatever happens, no process outlives it
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tzwc-bench-", ignore_cleanup_errors=True))
@@ -157,9 +163,8 @@ def _start(name: str | None, request: Request, plan: Plan, folder: Path, stack: 
     process = Process(_COMMAND, environment(title, threads, folder / f"{owner}-caches"), folder / f"{title}.log")
     stack.callback(process.end)
     one = Racer(title, process, request.limit)
-    task = Task(
-        name, plan.target, plan.batch, plan.mode == "training", request.backend, threads, str(folder / "reference.pt")
-    )
+    reference, training = str(folder / "reference.pt"), plan.mode == "training"
+    task = Task(name, plan.target, plan.batch, training, request.backend, threads, reference, request.device)
     with working(f"{plan}: first call of {title}"):
         one.prepare(task)
     return one

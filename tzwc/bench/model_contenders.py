@@ -44,15 +44,15 @@ _ONLY_INFERENCE = ("freezing", "freezing_max_autotune")
 _ON_DEMAND = ("freezing_max_autotune",)
 
 
-def choose(names: Sequence[str] | None, backend: str) -> tuple[str, ...]:
-    """The contenders called ``names``, or by default all that there are with ``backend``, both ways.
+def choose(names: Sequence[str] | None, backend: str, device: str = "cpu") -> tuple[str, ...]:
+    """The contenders called ``names``, or by default all that there are with ``backend``, on a CPU both ways.
 
     Raises:
         InvalidArgumentError: an unknown name, or a contender that does not exist with this backend.
     """
     if names is None:
         bases = [b for b in CONTENDERS if b not in _ON_DEMAND and (backend == "inductor" or b not in _ONLY_INDUCTOR)]
-        return tuple(base + tuned for base in bases for tuned in ("", TUNED))
+        return tuple(base + tuned for base in bases for tuned in (("", TUNED) if device == "cpu" else ("",)))
     for name in names:
         base = name.removesuffix(TUNED)
         if base not in CONTENDERS:
@@ -61,6 +61,8 @@ def choose(names: Sequence[str] | None, backend: str) -> tuple[str, ...]:
             )
         if base in _ONLY_INDUCTOR and backend != "inductor":
             raise InvalidArgumentError(f"contender {name!r} is a setting of Inductor: there is none with {backend!r}")
+        if name.endswith(TUNED) and device != "cpu":
+            raise InvalidArgumentError(f"contender {name!r} tunes the allocator of the CPU: leave it out on {device!r}")
     if not names:
         raise InvalidArgumentError(f"no contenders: choose from {', '.join(CONTENDERS)}")
     return tuple(dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""Memory of the process that asks: how much is in use, and the most that was."""
+"""Memory of the process that asks, on the host or on its GPU: how much is in use, and the most that was."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import torch
+
 __all__ = ["give_back", "peak", "restart_peak"]
 
 
-def peak() -> int:
-    """The most memory that was resident, in bytes, since the process began or :func:`restart_peak`."""
+def peak(device: str = "cpu") -> int:
+    """The most memory that was resident, in bytes, since the process began or :func:`restart_peak`.
+
+    On a GPU, the most that tensors held.
+    """
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
     with suppress(OSError):
         # Not ``getrusage``: what it says of a new process begins with the size of the one that started it.
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
@@ -31,7 +38,10 @@ def give_back() -> None:
         trim(0)
 
 
-def restart_peak() -> None:
+def restart_peak(device: str = "cpu") -> None:
     """Let :func:`peak` begin at what is resident now; without effect where the system has no such thing."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

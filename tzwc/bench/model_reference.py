@@ -79,7 +79,7 @@ class Reference:
 def _difference(found: Tensor | None, expected: Tensor) -> float:
     if found is None or found.shape != expected.shape:
         return math.inf
-    return _length(found.double() - expected)
+    return _length(found.to(expected.device, torch.float64) - expected)
 
 
 def _length(tensor: Tensor) -> float:

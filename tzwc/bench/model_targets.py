@@ -63,21 +63,22 @@ class Subject:
         target: a preset, ``long``, or ``module:factory``.
         batch: first size of the input.
         training: a call is a training step, not an inference.
+        device: of parameters and input, which are drawn on the CPU whatever it is.
 
     Attributes:
         model: in the mode of the call. Channels are never dropped: compilers draw other ones than eager.
     """
 
-    def __init__(self, target: str, batch: int, training: bool) -> None:
+    def __init__(self, target: str, batch: int, training: bool, device: str = "cpu") -> None:
         torch.manual_seed(0)
         self.model: nn.Module = terminator("smnist", **LONG) if target == "long" else resolve(target)
-        self.model.train(training)
+        self.model.to(device).train(training)
         for module in self.model.modules():
             if isinstance(module, (nn.Dropout, nn.Dropout1d, nn.Dropout2d)):
                 module.p = 0.0
         (declared,) = default_inputs(self.model)
         shape = (batch, *declared.shape[1:])
-        self.x = InputSpec(shape).make(torch.float32, torch.Generator().manual_seed(0))
+        self.x = InputSpec(shape).make(torch.float32, torch.Generator().manual_seed(0)).to(device)
         self.training = training
 
     def to(self, kind: torch.dtype) -> Subject:

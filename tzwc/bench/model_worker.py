@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from tzwc.bench.breaks import quiet
+from tzwc.bench.devices import clock_of, wait
 from tzwc.bench.model_contenders import build, note_of
 from tzwc.bench.model_memory import give_back, peak, restart_peak
 from tzwc.bench.model_reference import Reference, arithmetic
@@ -43,6 +44,7 @@ class Task:
         backend: of ``torch.compile`` and of tzwc.
         threads: of torch.
         reference: where the yardstick writes the expected results, and a contender finds them.
+        device: where the contender runs, and the yardstick's products; what is expected is computed on the CPU.
     """
 
     contender: str | None
@@ -52,6 +54,7 @@ class Task:
     backend: str
     threads: int
     reference: str
+    device: str = "cpu"
 
 
 class Runner:
@@ -62,10 +65,10 @@ class Runner:
         if task.backend == "inductor":
             importlib.import_module("torch._inductor.compile_fx")  # no part of anyone's first call or memory
         give_back()
-        restart_peak()
-        self._before = peak()
+        restart_peak(task.device)
+        self._before = peak(task.device)
         self._task, self._name = task, task.contender
-        self._subject = Subject(task.target, task.batch, task.training)
+        self._subject = Subject(task.target, task.batch, task.training, task.device)
         self._module: Callable[..., Any] | None = None
         self._call: Callable[[], torch.Tensor] | None = None
 
@@ -75,7 +78,8 @@ class Runner:
         self._module = build(self._name, self._subject.model, self._task.backend)
         self._call = self._subject.call(self._module)
         returned = self._call()
-        seconds, most = time.perf_counter() - start, peak() - self._before
+        wait(self._task.device)
+        seconds, most = time.perf_counter() - start, peak(self._task.device) - self._before
         return {"seconds": seconds, "memory": most, **self._judged(returned), "note": note_of(self._module)}
 
     def again(self) -> dict[str, Any]:
@@ -84,18 +88,20 @@ class Runner:
         self._call()
         start = time.perf_counter()
         returned = self._call()
+        wait(self._task.device)
         seconds = time.perf_counter() - start
         # A step has moved the parameters by now: its gradients are those of another point.
         judged = {} if self._task.training else self._judged(returned)
         del returned
         give_back()
-        restart_peak()
+        restart_peak(self._task.device)
         return {"seconds": seconds, **judged}
 
     def measure(self, calls: int) -> dict[str, Any]:
         """Seconds of each of so many calls, after one that does not count, and the memory of calls so far."""
         assert self._call is not None
-        return {"seconds": _timed(self._call, calls), "memory": peak() - self._before}
+        seconds = _timed(self._call, calls, self._task.device)
+        return {"seconds": seconds, "memory": peak(self._task.device) - self._before}
 
     def _judged(self, returned: torch.Tensor) -> dict[str, Any]:
         path = Path(self._task.reference)
@@ -110,7 +116,7 @@ class Yardstick:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._a = torch.randn(_PRODUCT, _PRODUCT)
+        self._a = torch.randn(_PRODUCT, _PRODUCT, device=task.device)
         self._out = torch.empty_like(self._a)
 
     def first(self) -> dict[str, Any]:
@@ -127,31 +133,37 @@ class Yardstick:
     def again(self) -> dict[str, Any]:
         """Multiply; how long it took."""
         self._product()
+        wait(self._task.device)
         start = time.perf_counter()
         self._product()
+        wait(self._task.device)
         return {"seconds": time.perf_counter() - start}
 
     def measure(self, calls: int) -> dict[str, Any]:
         """Seconds of each of so many products."""
-        return {"seconds": _timed(self._product, calls)}
+        return {"seconds": _timed(self._product, calls, self._task.device)}
 
     def _product(self) -> None:
         torch.mm(self._a, self._a, out=self._out)
 
 
-def _timed(call: Callable[[], object], calls: int) -> list[float]:
-    seconds = []
+def _timed(call: Callable[[], object], calls: int, device: str) -> list[float]:
+    seconds: list[float] = []
+    clock = clock_of(device) or _elapsed
     gc.disable()
     try:
         call()  # brings back what the other processes have displaced, and what was given back
-        for _ in range(calls):
-            start = time.perf_counter()
-            call()
-            seconds.append(time.perf_counter() - start)
+        seconds += [clock(call, 1) for _ in range(calls)]
     finally:
         gc.enable()
         give_back()  # many processes wait at the same time
     return seconds
+
+
+def _elapsed(call: Callable[[], object], _times: int) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["irfftn", "rfftn"]
@@ -31,6 +32,10 @@ def rfftn(x: Tensor, size: Sequence[int]) -> Tensor:
     Returns:
         complex `(..., *size[:-1], size[-1] // 2 + 1)`, contiguous.
     """
+    if x.device.type == "cuda":
+        # The library would clear a padded tensor and copy into it. Out here, the generated code that computes ``x``
+        # (the product of activations and hyper-kernel) writes both the values and the zeros.
+        x = _padded(x, size)
     result: Tensor = torch.ops.tzwc.rfftn(x, list(size))
     return result
 
@@ -39,6 +44,13 @@ def irfftn(spectrum: Tensor, size: Sequence[int]) -> Tensor:
     """The inverse of :func:`rfftn`: complex `(..., *size[:-1], size[-1] // 2 + 1)` to real `(..., *size)`."""
     result: Tensor = torch.ops.tzwc.irfftn(spectrum, list(size))
     return result
+
+
+def _padded(x: Tensor, size: Sequence[int]) -> Tensor:
+    """``x`` with zeros up to ``size`` behind its last axes, where these are shorter and known."""
+    lengths = x.shape[x.dim() - len(size) :]
+    missing = [max(n - have, 0) if isinstance(have, int) else 0 for n, have in zip(size, lengths, strict=True)]
+    return F.pad(x, [margin for n in reversed(missing) for margin in (0, n)]) if any(missing) else x
 
 
 def _axes(size: Sequence[int]) -> tuple[int, ...]:

@@ -80,18 +80,36 @@ def extern_flops(origin: fx.Node | None, values: Sequence[torch.Tensor]) -> int:
 
 
 def extern_bytes(origin: fx.Node | None, values: Sequence[torch.Tensor]) -> int:
-    """Bytes of a Fourier transform: what it reads and writes, and its spectrum once more each way for every axis
-    after the first; 0 for anything else."""
+    """Bytes of a Fourier transform: what it reads and writes, its spectrum once more each way for every axis after the
+    first, and what is copied to pad its input; 0 for anything else."""
     if origin is None or not transform_axes(origin):
         return 0
     spectrum = max((v.numel() * v.element_size() for v in values if v.is_complex()), default=0)
     once = sum(value.numel() * value.element_size() for value in values)
-    return once + 2 * spectrum * (transform_passes(origin) - 1)
+    return once + 2 * spectrum * (len(transform_axes(origin)) - 1) + 2 * _padded_bytes(origin)
 
 
 def transform_passes(origin: fx.Node | None) -> int:
-    """Kernels that a Fourier transform launches, taken to be one for each axis; 0 for anything else."""
-    return 0 if origin is None else len(transform_axes(origin))
+    """Kernels that a Fourier transform launches, taken to be one for each axis, and two where it pads its input (one
+    clears, one copies); 0 for anything else."""
+    if origin is None:
+        return 0
+    return len(transform_axes(origin)) + 2 * bool(_padded_bytes(origin))
+
+
+def _padded_bytes(origin: fx.Node) -> int:
+    """The size of the padded input where a transform makes that itself: what is longer than the input given."""
+    if str(origin.target) != "tzwc.rfftn.default":
+        return 0
+    source, size = origin.args
+    assert isinstance(source, fx.Node)
+    assert isinstance(size, (tuple, list))
+    x = source.meta["val"]
+    lengths = x.shape[x.dim() - len(size) :]
+    if all(n <= have for n, have in zip(size, lengths, strict=True)):
+        return 0
+    rows = math.prod(x.shape[: x.dim() - len(size)])
+    return int(rows * math.prod(size) * x.element_size())
 
 
 def transform_axes(origin: fx.Node) -> list[int]:

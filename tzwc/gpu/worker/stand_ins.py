@@ -48,6 +48,7 @@ def install(target: Target) -> None:
     _trace_patterns_on_cpu()
     fake: Any = FakeTensor
     fake.contiguous = _contiguous
+    fake.copy_ = _copy
     _forget_the_last_target()
 
 
@@ -136,6 +137,13 @@ def _trace_patterns_on_cpu() -> None:
 def _contiguous(self: FakeTensor, memory_format: torch.memory_format = torch.contiguous_format) -> torch.Tensor:
     """``Tensor.contiguous``, which switches to the device of its argument before anything can intercept it."""
     return self if self.is_contiguous(memory_format=memory_format) else self.clone(memory_format=memory_format)
+
+
+def _copy(self: FakeTensor, source: torch.Tensor, non_blocking: bool = False) -> FakeTensor:
+    """``Tensor.copy_``, which does that too; a fake tensor has nothing to copy but checks the shape."""
+    del non_blocking
+    source.expand(self.shape)
+    return self
 
 
 def _ignoring_device(prepare: Any, _device: object = None) -> Any:
