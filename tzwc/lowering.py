@@ -107,6 +107,8 @@ def compiled(module: fx.GraphModule, examples: Sequence[Any], backend: Backend, 
     """What ``backend`` makes of ``module``, with Inductor's ``settings`` in force, for its backward pass as well."""
     compiler: Callable[..., Lowered] = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
     if backend == "inductor":  # which compiles the backward pass when it is first needed
-        return compiler(module, list(examples), config_patches=settings)
+        code = compiler(module, list(examples), config_patches=settings)
+        settings["post_grad_custom_pre_pass"][-1].say_if_not_asked()
+        return code
     with inductor_config.patch(settings):
         return compiler(module, list(examples))

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch._inductor.utils import fresh_cache
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import tzwc
@@ -112,8 +113,27 @@ def test_the_key_of_inductors_cache_depends_on_what_decides() -> None:
     assert len(keys) == 3
 
 
+def test_remarks_say_when_the_code_was_made_before() -> None:
+    said: list[tuple[str, str]] = []
+    one = ProductPass("measure", lambda kind, reason, _: said.append((kind, reason)))
+    one(fx.Graph())
+    one.say_if_not_asked()
+    assert said == []
+    ProductPass("model", lambda kind, reason, _: said.append((kind, reason))).say_if_not_asked()
+    assert said == []
+    ProductPass("measure", lambda kind, reason, _: said.append((kind, reason))).say_if_not_asked()
+    ((kind, reason),) = said
+    assert kind == "note"
+    assert "Inductor's cache" in reason
+
+
 @pytest.mark.inductor
 def test_forward_and_backward_through_inductor() -> None:
+    with fresh_cache():
+        _forward_and_backward()
+
+
+def _forward_and_backward() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(pointwise(2, 48, 64), nn.GELU(), pointwise(2, 64, 16))
     fast = tzwc.compile(model, tune="measure")

@@ -47,9 +47,11 @@ class ProductPass(CustomGraphPass):
     def __init__(self, tune: Tune, say: Say) -> None:
         self.tune = tune
         self._say = say
+        self._asked = False
 
     def __call__(self, graph: fx.Graph) -> None:
         """Rewrite ``graph`` in place."""
+        self._asked = True
         if self.tune != "measure" or torch.get_float32_matmul_precision() != "highest":
             return
         products = [node for node in graph.nodes if node.target in _PRODUCTS]
@@ -68,6 +70,11 @@ class ProductPass(CustomGraphPass):
             return
         self._say("applied", f"{what} by oneDNN, measured {seconds[ATEN] / seconds[ONEDNN]:.3g}× faster", numbers)
         _replace(node, a, b)
+
+    def say_if_not_asked(self) -> None:
+        """Say, after a compilation, where its choices come from when they were not made by this pass."""
+        if self.tune == "measure" and not self._asked:
+            self._say("note", "the code is from Inductor's cache, with libraries as chosen when it was made", {})
 
     def uuid(self) -> Any:
         """What decides about the result of the pass, for Inductor's cache of lowered graphs."""
