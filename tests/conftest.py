@@ -40,8 +40,11 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 
 
 def examples(count: int) -> int:
-    """The number of examples for a property that is slow to check: ``count``, or hundreds of times that when deep."""
-    return 300 * count if _PROFILE == "deep" else count
+    """The number of examples for a property that is slow to check: ``count``, or many times that when deep.
+
+    ``TZWC_TEST_FACTOR`` says how many times, by default 300.
+    """
+    return int(os.environ.get("TZWC_TEST_FACTOR", "300")) * count if _PROFILE == "deep" else count
 
 
 def _draws(item: pytest.Item) -> bool:
