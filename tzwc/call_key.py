@@ -9,6 +9,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from tzwc.guards import ModuleGuard
+from tzwc.precision import matmul_precision
 
 __all__ = ["CallKey", "ambient", "call_key", "family_of"]
 
@@ -86,7 +87,7 @@ def ambient() -> tuple[Any, ...]:
         torch.are_deterministic_algorithms_enabled(),
         torch.get_default_dtype(),
         torch.get_default_device(),
-        torch.get_float32_matmul_precision(),
+        matmul_precision(),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import tzwc.products.choice
 import tzwc.tuning.store
@@ -63,3 +64,39 @@ def test_operands_are_like_what_they_stand_for() -> None:
     assert A.shared
     assert not B.shared
     assert Operand((1, 3, 5), (15, 5, 1)).shared
+
+
+def test_defaults_of_torch_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Float32 on CPU is measured in a program that works in float64 on another device, too."""
+    monkeypatch.setattr(tzwc.products.choice, "product", torch.matmul)
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(torch, "bmm", lambda a, b: seen.extend((a, b)) or torch.matmul(a, b))
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            assert choose(A, B, store=Store(tmp_path)).keys() == {ATEN, ONEDNN}
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {(x.dtype, x.device.type) for x in seen} == {(torch.float32, "cpu")}
+
+
+def test_what_needs_too_much_memory_is_not_measured(tmp_path: Path) -> None:
+    wide = 1 << 16
+    for a, b in [
+        (Operand((1 << 21, 1 << 20), (1 << 20, 1)), Operand((1 << 20, 8), (8, 1))),
+        (Operand((wide, 8), (8, 1)), Operand((8, wide), (wide, 1))),
+    ]:
+        assert choose(a, b, store=Store(tmp_path)) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("timer", [2.0], indirect=True)
+def test_nothing_is_chosen_without_a_comparison(
+    timer: FakeTimer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> float:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(tzwc.products.choice.torch, "bmm", fail)  # type: ignore[attr-defined]
+    assert choose(A, B, store=Store(tmp_path), timer=timer) == {}
+    assert list(tmp_path.iterdir()) == []

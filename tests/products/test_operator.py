@@ -81,6 +81,8 @@ def test_without_the_extension_aten_multiplies(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(operator, "_refused", True)
     a, b = torch.randn(3, 4), torch.randn(2, 4, 5)
     assert torch.equal(product(a, b), a @ b)
+    with torch.autocast("cpu"):
+        assert product(a, b).dtype == torch.float32
 
 
 def test_shapes_that_do_not_fit_are_an_error() -> None:

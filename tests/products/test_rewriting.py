@@ -12,7 +12,9 @@ from torch._inductor.utils import fresh_cache
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import tzwc
+from tests.tzwc.dynamo_testing import through_dynamo
 from tests.watch.conftest import BUILD_SECONDS
+from tzwc.dynamo import compiled_graph
 from tzwc.models.layers import pointwise
 from tzwc.products import rewriting
 from tzwc.products.choice import ATEN, ONEDNN
@@ -101,6 +103,27 @@ def test_where_bfloat16_may_stand_in_nothing_is_touched() -> None:
         torch.set_float32_matmul_precision(before)
 
 
+def test_backends_may_be_told_apart_how_precise_to_be() -> None:
+    """Torch's own question for the precision is an error then."""
+    before = str(ProductPass("measure", lambda *_: None).uuid())
+    layer, x = nn.Linear(4, 4), torch.randn(2, 4)
+    backend: Any = torch.backends.mkldnn.matmul
+    backend.fp32_precision = "bf16"
+    try:
+        assert rewritten(torch.mm, big, big)[:2] == (0, 1)
+        assert str(ProductPass("measure", lambda *_: None).uuid()) != before
+        assert torch.equal(tzwc.compile(layer, backend="eager")(x), layer(x))
+    finally:
+        backend.fp32_precision = "none"
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_what_cannot_be_measured_stays_with_aten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewriting, "choose", lambda *_: {})
+    ours, theirs, ((kind, _),), _ = rewritten(torch.mm, big, big)
+    assert (ours, theirs, kind) == (0, 1, "declined")
+
+
 def test_a_slower_library_is_declined_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewriting, "choose", lambda *_: {ATEN: 1e-3, ONEDNN: 2e-3})
     ours, theirs, said, _ = rewritten(torch.mm, big, big)
@@ -125,6 +148,25 @@ def test_remarks_say_when_the_code_was_made_before() -> None:
     ((kind, reason),) = said
     assert kind == "note"
     assert "Inductor's cache" in reason
+
+
+class _Weight(nn.Parameter):
+    """Of a class that somebody else has made."""
+
+
+@pytest.mark.parametrize(("kind", "tune"), [(nn.Parameter, "measure"), (_Weight, "off")])
+def test_other_classes_of_tensors_keep_products_away(
+    kind: type[nn.Parameter], tune: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator and torch's checks of operators do not know them, and the graph is left as Dynamo made it."""
+    asked: list[Any] = []
+    monkeypatch.setattr(compiled_graph, "inductor_settings", lambda tune, _: asked.append(tune) or {})
+    layer = nn.Linear(4, 4)
+    layer.weight = kind(layer.weight.detach())
+    x = torch.randn(2, 4)
+    torch.testing.assert_close(through_dynamo(layer, options={"tune": "measure"})(x), layer(x))
+    assert asked == [tune]
+    torch._dynamo.reset()
 
 
 @pytest.mark.inductor

@@ -18,7 +18,7 @@ from tzwc.double_backward import finished
 from tzwc.dynamo.agreement import disagreement
 from tzwc.dynamo.kept import KeptValues
 from tzwc.dynamo.records import record_of
-from tzwc.dynamo.retrace import GraphSlot, Retraced, retrace
+from tzwc.dynamo.retrace import GraphSlot, Retraced, is_plain, retrace
 from tzwc.errors import CaptureError, TzwcError
 from tzwc.graph import alias_groups, is_mutating, is_random
 from tzwc.inspection import Report
@@ -27,6 +27,7 @@ from tzwc.options import CompileOptions
 from tzwc.pipeline import Stage, run_pipeline
 from tzwc.remarks import Remark
 from tzwc.split import Split, split
+from tzwc.tuning import Tune
 
 __all__ = ["CompiledGraph", "compiled_graphs"]
 
@@ -121,7 +122,7 @@ class CompiledGraph:
             return None
         self.stages, self.split, self.kept, self.retraced = stages, parts, kept, retraced
         with self._converted():
-            code = self._lower(parts.residual, lowered_for)
+            code = self._lower(parts.residual, lowered_for, self._options.tune)
         if code is not parts.residual:
             grad = self.grad and _separable(parts.residual)
             code = finished(code, parts.residual, grad, self._options.keep_buffers)
@@ -139,14 +140,16 @@ class CompiledGraph:
         return stages, split(retraced.module, names, retraced.inputs)
 
     def _as_it_is(self, module: fx.GraphModule, examples: Sequence[Any]) -> Lowered:
-        return self._lower(module, list(examples))
+        # Tensors of other classes reach the operators of the lowered graph, and ours takes plain ones.
+        plain = all(is_plain(example) for example in examples if isinstance(example, Tensor))
+        return self._lower(module, list(examples), self._options.tune if plain else "off")
 
-    def _lower(self, module: fx.GraphModule, examples: Sequence[Any]) -> Lowered:
+    def _lower(self, module: fx.GraphModule, examples: Sequence[Any], tune: Tune) -> Lowered:
         """``module`` by the inner backend, within Dynamo's own tracing context, so that its guards are Dynamo's."""
         backend = self._options.backend
         start = time.perf_counter()
         try:
-            settings = inductor_settings(self._options.tune, self.remarks)
+            settings = inductor_settings(tune, self.remarks)
             return compiled(module, examples, backend, {**settings, **self._inductor})
         except (RestartAnalysis, SkipFrame):
             raise  # Dynamo's own control flow

@@ -29,7 +29,7 @@ from tzwc.slots import placeholder_name
 from tzwc.tracing import Interception, Tracer, requires_grad_of
 from tzwc.tracing.recorder import Recorder
 
-__all__ = ["GraphSlot", "Retraced", "retrace"]
+__all__ = ["GraphSlot", "Retraced", "is_plain", "retrace"]
 
 _retracing = threading.RLock()  # tracing patches PyTorch
 
@@ -146,7 +146,7 @@ class _Retracing:
             if isinstance(example, (torch.SymFloat, torch.SymBool, torch.ScriptObject)):
                 raise CaptureError(f"the argument {node.name} is a {type(example).__name__}")
             return example
-        if example.layout != torch.strided or example.is_quantized or type(example) not in _PLAIN:
+        if not is_plain(example):
             raise CaptureError(f"the argument {node.name} is not a plain dense tensor")
         like = node.meta.get("example_value")
         like = like if isinstance(like, FakeTensor) else example
@@ -231,6 +231,11 @@ class _Retracing:
 
 
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)
+
+
+def is_plain(example: Tensor) -> bool:
+    """Whether it is dense, and of no class that may have a say in what operators do."""
+    return example.layout == torch.strided and not example.is_quantized and type(example) in _PLAIN
 
 
 def is_slot(node: fx.Node, example: Any) -> bool:

@@ -40,14 +40,22 @@ class Operand:
         """Whether the matrices of the batch are one."""
         return len(self.shape) == 3 and (self.stride[0] == 0 or self.shape[0] == 1)
 
+    @property
+    def length(self) -> int:
+        """Elements of memory that it needs."""
+        return 1 + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
+
     def tensor(self) -> Tensor:
         """One like it. The values do not matter, and these are quickly made."""
-        length = 1 + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
-        return torch.full((length,), 0.5).as_strided(self.shape, self.stride)
+        values = torch.full((self.length,), 0.5, dtype=torch.float32, device="cpu")  # whatever the defaults are
+        return values.as_strided(self.shape, self.stride)
 
 
 def choose(a: Operand, b: Operand, *, store: Store | None = None, timer: Timer | None = None) -> Mapping[str, float]:
-    """Seconds of ``a @ b`` by each library, the one to take first.
+    """Seconds of ``a @ b`` by each library that could be measured, the one to take first.
+
+    Empty where there is nothing to compare with: the operands and the result need more memory than a measurement may,
+    or ATen failed.
 
     Args:
         a, b: float32 on CPU, with the same number of dimensions.
@@ -61,8 +69,10 @@ def choose(a: Operand, b: Operand, *, store: Store | None = None, timer: Timer |
         seconds = _measured(a, b, timer or timer_for("cpu"))
         if len(seconds) > 1:
             store.put("product", key, seconds)
+    if ATEN not in seconds:
+        return {}
     # What is only a little faster is not worth leaving ATen's for.
-    best = ONEDNN if seconds.get(ONEDNN, math.inf) * (1 + _LIMITS.tie) < seconds.get(ATEN, math.inf) else ATEN
+    best = ONEDNN if seconds.get(ONEDNN, math.inf) * (1 + _LIMITS.tie) < seconds[ATEN] else ATEN
     return dict(sorted(seconds.items(), key=lambda entry: entry[0] != best))
 
 
@@ -72,6 +82,9 @@ def _single(operand: Tensor) -> Tensor:
 
 
 def _measured(a: Operand, b: Operand, timer: Timer) -> dict[str, float]:
+    result = math.prod(a.shape[:-1]) * b.shape[-1]
+    if torch.float32.itemsize * (a.length + b.length + result) > _LIMITS.memory:
+        return {}
     with undisturbed():
         first, second = a.tensor(), b.tensor()
         ours = _single(first) if a.shared else first, _single(second) if b.shared and not a.shared else second

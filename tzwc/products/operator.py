@@ -57,7 +57,8 @@ def _shape(a: Tensor, b: Tensor) -> Tensor:
 
 def _multiply(a: Tensor, b: Tensor) -> Tensor:
     if not available():
-        return torch.matmul(a, b)
+        with torch._C._DisableAutocast():  # which the operator does not know, so that its results stay float32
+            return torch.matmul(a, b)
     result = _shape(a, b)
     if a.dim() == b.dim():
         _native.products_multiply(a, b, result)

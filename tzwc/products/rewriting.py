@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, fx
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 
+from tzwc.precision import matmul_precision
 from tzwc.products import choice, operator
 from tzwc.products.choice import ATEN, ONEDNN, Operand, choose
 from tzwc.remarks import RemarkKind
 from tzwc.tuning import Tune
+from tzwc.tuning.machine import fingerprint
 
 __all__ = ["ProductPass"]
 
@@ -52,7 +54,7 @@ class ProductPass(CustomGraphPass):
     def __call__(self, graph: fx.Graph) -> None:
         """Rewrite ``graph`` in place."""
         self._asked = True
-        if self.tune != "measure" or torch.get_float32_matmul_precision() != "highest":
+        if self.tune != "measure" or matmul_precision() != "highest":
             return
         products = [node for node in graph.nodes if node.target in _PRODUCTS]
         worth = [(node, pair) for node in products if (pair := _operands(node)) is not None]
@@ -62,7 +64,7 @@ class ProductPass(CustomGraphPass):
 
     def _decide(self, node: fx.Node, a: Operand, b: Operand) -> None:
         seconds = choose(a, b)
-        best, *_ = seconds
+        best = next(iter(seconds), ATEN)
         numbers = {f"{name}_us": round(value * 1e6, 1) for name, value in seconds.items()}
         what = f"({'×'.join(map(str, a.shape))}) · ({'×'.join(map(str, b.shape))})"
         if best == ATEN:
@@ -78,8 +80,10 @@ class ProductPass(CustomGraphPass):
 
     def uuid(self) -> Any:
         """What decides about the result of the pass, for Inductor's cache of lowered graphs."""
+        if self.tune != "measure":
+            return self.tune
         sources = get_hash_for_files((__file__, choice.__file__, operator.__file__))
-        return self.tune, self.tune == "measure" and operator.available(_SECONDS), sources
+        return self.tune, operator.available(_SECONDS), sorted(fingerprint("cpu").items()), sources
 
 
 def _operands(node: fx.Node) -> tuple[Operand, Operand] | None:

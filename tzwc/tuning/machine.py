@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from tzwc.precision import matmul_precision
 from tzwc.tuning.store import SCHEMA
 
 __all__ = ["describe", "fingerprint"]
@@ -27,7 +28,7 @@ def fingerprint(device: str = "cpu") -> dict[str, Value]:
     """
     facts: dict[str, Value] = {"schema": SCHEMA, "device": device, "torch": torch.__version__}
     facts |= _cuda() if device == "cuda" else _cpu()
-    facts["float32 precision"] = torch.get_float32_matmul_precision()
+    facts["float32 precision"] = matmul_precision()
     facts["deterministic"] = torch.are_deterministic_algorithms_enabled()
     return facts
 
