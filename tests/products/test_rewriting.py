@@ -118,6 +118,15 @@ def test_backends_may_be_told_apart_how_precise_to_be() -> None:
     assert torch.get_float32_matmul_precision() == "highest"
 
 
+def test_without_onednn_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewriting.operator, "available", lambda *_: False)
+    monkeypatch.setenv("TZWC_NATIVE", "0")
+    ours, theirs, said, _ = rewritten(torch.mm, big, big)
+    assert (ours, theirs) == (0, 1)
+    assert said == [("declined", "oneDNN cannot be called: TZWC_NATIVE=0")]
+    assert rewritten(torch.mm, big[:4], big)[2] == []
+
+
 def test_what_cannot_be_measured_stays_with_aten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewriting, "choose", lambda *_: {})
     ours, theirs, ((kind, _),), _ = rewritten(torch.mm, big, big)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tzwc.watch.extension import disabled, extension
 
-__all__ = ["available", "product"]
+__all__ = ["available", "obstacle", "product"]
 
 _LIBRARY = torch.library.Library("tzwc", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define("product(Tensor a, Tensor b) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
@@ -35,6 +35,13 @@ def available(timeout: float = 0.0) -> bool:
         else:
             _refused = True
     return _native is not None
+
+
+def obstacle() -> str:
+    """Why oneDNN is not :func:`available`."""
+    if disabled():
+        return "TZWC_NATIVE=0"
+    return "this build of torch does not export it" if _refused else extension.reason
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

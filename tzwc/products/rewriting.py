@@ -58,9 +58,13 @@ class ProductPass(CustomGraphPass):
             return
         products = [node for node in graph.nodes if node.target in _PRODUCTS]
         worth = [(node, pair) for node in products if (pair := _operands(node)) is not None]
-        if worth and operator.available(_SECONDS):
-            for node, (a, b) in worth:
-                self._decide(node, a, b)
+        if not worth:
+            return
+        if not operator.available(_SECONDS):
+            self._say("declined", f"oneDNN cannot be called: {operator.obstacle()}", {"products": len(worth)})
+            return
+        for node, (a, b) in worth:
+            self._decide(node, a, b)
 
     def _decide(self, node: fx.Node, a: Operand, b: Operand) -> None:
         seconds = choose(a, b)
