@@ -24,7 +24,8 @@ from tzwc.tuning.machine import fingerprint
 __all__ = ["ProductPass"]
 
 
-_PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
+_PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default, torch.ops.aten.addmm.default)
+"""The sides of the product are the last two arguments of each."""
 
 _FEWEST = 8
 """Below this many rows, columns or terms, a product is no work for a library."""
@@ -39,7 +40,10 @@ Say = Callable[[RemarkKind, str, dict[str, float]], None]
 
 
 class ProductPass(CustomGraphPass):
-    """Replaces ``aten.mm`` and ``aten.bmm`` where oneDNN was measured to be faster.
+    """Replaces ``aten.mm``, ``aten.bmm`` and ``aten.addmm`` where oneDNN was measured to be faster.
+
+    What ``aten.addmm`` adds becomes an operator of its own: Inductor merges it with what follows, and alone it takes
+    about as long as ATen needs to write it into the result before it multiplies.
 
     Args:
         tune: products are measured with ``"measure"``, and left to ATen otherwise.
@@ -92,8 +96,10 @@ class ProductPass(CustomGraphPass):
 
 def _operands(node: fx.Node) -> tuple[Operand, Operand] | None:
     """The sides of a product that is worth a choice."""
+    if node.kwargs:  # factors for the product, or for what is added to it
+        return None
     found = []
-    for argument in node.args[:2]:
+    for argument in node.args[-2:]:
         value = argument.meta.get("val") if isinstance(argument, fx.Node) else None
         if not isinstance(value, Tensor) or value.dtype != torch.float32 or value.device.type != "cpu":
             return None
@@ -108,7 +114,7 @@ def _operands(node: fx.Node) -> tuple[Operand, Operand] | None:
 
 def _replace(node: fx.Node, a: Operand, b: Operand) -> None:
     graph = node.graph
-    first, second = node.args[:2]
+    *added, first, second = node.args
     assert isinstance(first, fx.Node)
     assert isinstance(second, fx.Node)
     with graph.inserting_before(node):
@@ -117,7 +123,10 @@ def _replace(node: fx.Node, a: Operand, b: Operand) -> None:
         elif b.shared:
             second = _single(second)
         new = graph.call_function(torch.ops.tzwc.product.default, (first, second))
-    new.meta = dict(node.meta)
+        new.meta = dict(node.meta)
+        if added:
+            new = graph.call_function(torch.ops.aten.add.Tensor, (new, *added))
+            new.meta = dict(node.meta)
     node.replace_all_uses_with(new)
     graph.erase_node(node)
 
