@@ -3,8 +3,6 @@
 It comes after derivatives have been taken and operators decomposed, so that one place serves forward and backward, and
 all that ends as a product: 1×1 convolutions that a pass made one, linear layers, HyperZ·Z·W. Products with open sizes
 stay with ATen: times depend on sizes.
-
-Nothing is said of a graph that Inductor had in its cache: the pass is not called for it.
 """
 
 from __future__ import annotations
