@@ -176,7 +176,7 @@ class _Weight(nn.Parameter):
 def test_other_classes_of_tensors_keep_products_away(
     kind: type[nn.Parameter], tune: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The operator and torch's checks of operators do not know them, and the graph is left as Dynamo made it."""
+    """The operator takes plain tensors; such a graph is left as Dynamo made it."""
     asked: list[Any] = []
     monkeypatch.setattr(compiled_graph, "inductor_settings", lambda tune, _: asked.append(tune) or {})
     layer = nn.Linear(4, 4)
