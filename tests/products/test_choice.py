@@ -20,7 +20,7 @@ A, B = Operand((4, 16, 8), (0, 8, 1)), Operand((4, 8, 16), (128, 16, 1))
 def timer(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> FakeTimer:
     """ATen's products take as long as the parameter says, oneDNN's a second."""
     monkeypatch.setattr(tzwc.tuning.store, "_said", set())
-    monkeypatch.setattr(tzwc.products.choice.torch, "bmm", lambda *_: request.param)  # type: ignore[attr-defined]
+    monkeypatch.setattr(torch, "bmm", lambda *_: request.param)
     monkeypatch.setattr(tzwc.products.choice, "product", lambda *_: 1.0)
     return FakeTimer()
 
@@ -97,6 +97,6 @@ def test_nothing_is_chosen_without_a_comparison(
     def fail(*_: object) -> float:
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(tzwc.products.choice.torch, "bmm", fail)  # type: ignore[attr-defined]
+    monkeypatch.setattr(torch, "bmm", fail)
     assert choose(A, B, store=Store(tmp_path), timer=timer) == {}
     assert list(tmp_path.iterdir()) == []
