@@ -66,7 +66,7 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
 
 
 def _is_own(node: fx.Node) -> bool:
-    """Whether ``node`` was made by this pass, by ``compose_linear``, which writes weights too, or by the reshape rules."""
+    """Whether this pass made ``node``, or ``compose_linear``, which writes weights too, or the reshape rules did."""
     return str(node.meta.get("tzwc_made_by")).partition("/")[0] in (NAME, "compose_linear", "normalize")
 
 
