@@ -115,7 +115,8 @@ class CaptureBench:
 
     def facts(self) -> dict[str, Any]:
         """What the figures hold for."""
-        return {**facts(CacheRequest(backend=self.request.backend, device=self.request.device)), "model": self.request.preset}
+        request = self.request
+        return {**facts(CacheRequest(backend=request.backend, device=request.device)), "model": request.preset}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe."""
