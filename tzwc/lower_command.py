@@ -46,9 +46,9 @@ def lower(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     trace: Annotated[bool, typer.Option("--traceback", help="Show the full traceback of an error.")] = False,
 ) -> None:
-    """Lower a model for a GPU that need not be there, and say what would be launched.
+    r"""Lower a model for a GPU that need not be there, and say what would be launched.
 
-    Needs Triton (pip install 'tzwc[triton]'), but neither a GPU nor CUDA. Every time shown is modelled, none measured.
+    Needs Triton (pip install 'tzwc\[triton]'), but neither a GPU nor CUDA. Every time shown is modelled, none measured.
     """
     with reported(trace):
         from tzwc.errors import InvalidArgumentError

@@ -19,6 +19,7 @@ from tzwc.convolution import (
     register_algorithm,
 )
 from tzwc.convolution.accuracy import error_bound
+from tzwc.convolution.padding import pad
 from tzwc.convolution.problem import DIRECTIONS
 from tzwc.errors import InvalidArgumentError
 
@@ -45,8 +46,9 @@ def test_the_reference_is_the_formula(problem):
 
 
 @settings(max_examples=examples(40))
-@given(problems(), st.integers(0, 2**31))
-def test_all_algorithms_agree_in_all_directions(problem, seed):
+@given(problems(), st.integers(0, 2**31), st.sampled_from(["cpu", "cuda"]))
+def test_all_algorithms_agree_in_all_directions(problem, seed, device):
+    problem = problem.with_(device=device)  # which some take another form for; the operands are on the CPU
     x, kernel, gradient = operands(problem, seed)
     leaves = (x.clone().requires_grad_(), kernel.clone().requires_grad_())
     y = reference(problem, *leaves)
@@ -68,6 +70,7 @@ CASES = [
     same(2, 3, 40, 1),
     same(2, 4, 24, 4, groups=2, out_channels=6),
     Problem(2, 3, 3, 3, (7, 8), (3, 4), ((1, 1), (1, 2)), dtype=torch.float64),
+    same(2, 3, 40, 8, per_sample=True, device="cuda"),
 ]
 
 
@@ -171,6 +174,32 @@ def test_near_misses_have_a_reason(name, problem, reason):
     legal, declined = legal_algorithms(problem)
     assert name not in legal
     assert reason in declined[name]
+
+
+@pytest.mark.parametrize(
+    ("problem", "padded"),
+    [
+        (same(2, 3, 40, 8), True),
+        (same(2, 3, 40, 8, device="cuda"), False),
+        (same(2, 3, 40, 8, device="cuda", flip=True, dilation=(2,), padding=((7, 8),)), False),
+        (same(2, 3, 40, 8, device="cuda", padding=((6, 2),)), False),
+        (same(2, 3, 40, 8, device="cuda", padding=((7, 0),)), True),  # 7 surplus outputs to 40
+        (same(2, 3, 40, 8, device="cuda", stride=(2,)), True),
+        (same(2, 3, 40, 8, device="cuda", padding=((-1, 2),)), True),
+        (same(2, 3, 40, 8, device="cuda", padding_mode="circular"), True),
+        (Problem(2, 3, 3, 3, (17, 16), (3, 4), ((1, 1), (1, 2)), stride=(2, 1), device="cuda"), False),
+        (Problem(2, 3, 3, 3, (17, 16), (3, 4), ((1, 1), (1, 2)), stride=(1, 2), device="cuda"), True),
+    ],
+)
+def test_on_a_gpu_a_few_outputs_too_many_are_cheaper_than_a_padded_copy(problem, padded, monkeypatch):
+    copies = []
+    monkeypatch.setattr("tzwc.convolution.native.pad", lambda problem, x: (copies.append(problem), pad(problem, x))[1])
+    x, kernel, _ = operands(problem.with_(dtype=torch.float64))
+    expected = reference(problem, x, kernel)
+    check(problem.with_(dtype=torch.float64), "native", x, kernel, expected)
+    assert bool(copies) == padded
+    assert compute(problem, "native", x, kernel).is_contiguous()
+    assert ("prepadded" in legal_algorithms(problem)[0]) != padded
 
 
 def test_exact_leaves_out_what_is_accurate_relative_to_the_peak():

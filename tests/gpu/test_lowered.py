@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 import tzwc
 from tests.gpu.conftest import needs_triton
-from tests.gpu.gpu_models import Hyper
+from tests.gpu.gpu_models import Dots, Hyper
 from tzwc.errors import InvalidArgumentError
 from tzwc.gpu import TARGETS, LoweringError, Process, lower, processes
 
@@ -60,6 +60,24 @@ def test_plain_is_what_torch_compile_lowers(compiler: Process) -> None:
     transforms = [launch for launch in program.extern_calls if "fft" in launch.kernel]
     assert len(transforms) == 3
     assert transforms[0].flops > 0
+
+
+class Standardised(torch.nn.Module):
+    """The product of both inputs, for each row of each sample without mean and with unit variance."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.instance_norm(x * y).relu()
+
+
+@needs_triton
+def test_every_buffer_counts_once_each_way(compiler: Process) -> None:
+    once = 4 * 64 * 3 * 500
+    with torch.no_grad():
+        program = lower(Standardised(), *torch.rand(2, 64, 3, 500), binaries=False, process=compiler)
+        assert [launch.bytes for launch in program.launches] == [3 * once]  # nothing is read where the result goes
+        program = lower(Dots(), *torch.rand(2, 2, 3, 20, 20), binaries=False, process=compiler)
+    # The results of the kernel for products, which is not Inductor's, are parts of one buffer.
+    assert [launch.bytes for launch in program.launches][-1] == 4 * 4 * 2 * 3 * 20**2
 
 
 @needs_triton

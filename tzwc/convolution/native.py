@@ -30,6 +30,9 @@ LONGEST_FAST_TAPS = 13
 LONGEST_FAST_WEIGHT_TAPS = 3
 """Its depthwise weight gradient leaves the fast path above this."""
 
+_FEWEST_PER_SURPLUS = 8
+"""Outputs along an axis for each one that is computed and dropped."""
+
 _FORMATS = (torch.channels_last, torch.channels_last, torch.channels_last_3d)
 
 
@@ -41,11 +44,31 @@ class _Layout:
     channels_last: bool
 
     def writes_padding(self, problem: Problem) -> bool:
-        return self.pads_first or not pads_by_itself(problem)
+        return self.pads_first or not (pads_by_itself(problem) or _pads_too_much(problem))
 
     def padding(self, problem: Problem) -> tuple[int, ...]:
         """What is left for PyTorch to pad."""
-        return tuple(0 if self.writes_padding(problem) else before for before, _ in problem.padding)
+        return tuple(0 if self.writes_padding(problem) else max(pair) for pair in problem.padding)
+
+    def surplus(self, problem: Problem) -> tuple[tuple[int, int], ...]:
+        """Outputs more than are wanted at either end of each axis, since PyTorch pads both ends alike."""
+        if self.writes_padding(problem):
+            return ((0, 0),) * problem.axes
+        return tuple((max(after - before, 0), max(before - after, 0)) for before, after in problem.padding)
+
+    def cropped(self, problem: Problem, y: Tensor) -> Tensor:
+        """The outputs that are wanted."""
+        surplus = self.surplus(problem)
+        if not any(map(any, surplus)):
+            return y
+        for axis, ((front, _), size) in enumerate(zip(surplus, problem.out, strict=True)):
+            y = y.narrow(axis - problem.axes, front, size)
+        return y.clone(memory_format=torch.contiguous_format)
+
+    def uncropped(self, problem: Problem, gradient: Tensor) -> Tensor:
+        """The adjoint of :meth:`cropped`."""
+        flat = [zeros for pair in reversed(self.surplus(problem)) for zeros in pair]
+        return F.pad(gradient, flat) if any(flat) else gradient
 
     def arrange(self, problem: Problem, values: Tensor) -> Tensor:
         """A batch of images, or a kernel, in the layout; in 1-D with a height of one.
@@ -107,6 +130,22 @@ def pads_by_itself(problem: Problem) -> bool:
     return problem.padding_mode == "zeros" and all(a == b >= 0 for a, b in problem.padding)
 
 
+def _pads_too_much(problem: Problem) -> bool:
+    """Whether ``torch.nn.functional`` shall pad both ends by the larger number, for a few outputs that are dropped.
+
+    An even kernel with ``"same"`` padding has one zero more behind than in front. On a GPU, where memory decides, one
+    output more costs less than a padded copy of the input. On a CPU the copy is what is fast.
+    """
+    if problem.device != "cuda" or problem.padding_mode != "zeros" or min(map(min, problem.padding)) < 0:
+        return False
+    uneven = [
+        (abs(before - after), step, size)
+        for (before, after), step, size in zip(problem.padding, problem.stride, problem.out, strict=True)
+        if before != after
+    ]
+    return all(step == 1 and surplus * _FEWEST_PER_SURPLUS <= size for surplus, step, size in uneven)
+
+
 def taps(problem: Problem, kernel: Tensor) -> Tensor:
     """The kernel as correlation takes it."""
     return kernel.flip(tuple(range(2, 2 + problem.axes))) if problem.flip else kernel
@@ -134,14 +173,14 @@ def _run(layout: _Layout, problem: Problem, x: Tensor, kernel: Tensor) -> Tensor
     function = (F.conv1d, F.conv2d, F.conv3d)[image.dim() - 3]
     stride, padding, dilation = layout.steps(problem)
     y = function(image, weight, None, stride, padding, dilation, _groups(problem, x))
-    y = layout.restore(problem, y)
+    y = layout.cropped(problem, layout.restore(problem, y))
     return y.reshape(*x.shape[:2], *problem.out) if problem.per_sample else y
 
 
 def _gradient(layout: _Layout, problem: Problem, a: Tensor, b: Tensor) -> Tensor:
     wants_input = problem.direction == "input_gradient"
     written = layout.writes_padding(problem)
-    gradient = layout.arrange(problem, _rows(problem, a if wants_input else b))
+    gradient = layout.arrange(problem, _rows(problem, layout.uncropped(problem, a if wants_input else b)))
     stride, padding, dilation = layout.steps(problem)
     if wants_input:
         weight = layout.arrange(problem, _filters(problem, taps(problem, b)))
@@ -213,6 +252,8 @@ def _work(layout: _Layout, problem: Problem) -> Mapping[str, float]:
 
 # --- registration -------------------------------------------------------------------------------------------------
 
+_NATIVE = _Layout(pads_first=False, channels_last=False)
+
 
 def _native_objection(problem: Problem) -> str | None:
     return dtype_objection(problem)
@@ -223,7 +264,7 @@ def _prepadded_objection(problem: Problem) -> str | None:
         return reason
     if not is_padded(problem):
         return "there is nothing to pad, so it is native"
-    if not pads_by_itself(problem):
+    if _NATIVE.writes_padding(problem):
         return f"native pads in advance as well: {problem.padding_mode} {problem.padding} is not symmetric zeros"
     return None
 
@@ -243,7 +284,7 @@ def _make(name: str, summary: str, layout: _Layout, objection: Callable[[Problem
     )
 
 
-NATIVE = _make("native", "the convolution of PyTorch", _Layout(False, False), _native_objection)
+NATIVE = _make("native", "the convolution of PyTorch", _NATIVE, _native_objection)
 PREPADDED = _make("prepadded", "PyTorch's, on an input padded in advance", _Layout(True, False), _prepadded_objection)
 CHANNELS_LAST = _make("channels_last", "PyTorch's, channels-last", _Layout(False, True), _native_objection)
 CHANNELS_LAST_PREPADDED = _make(

@@ -4,15 +4,58 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeGuard
 
 import torch
 from torch import fx
+from torch._inductor.dependencies import Dep, MemoryDep, StarDep
+from torch._inductor.virtualized import V
 
-__all__ = ["dot_bytes", "dot_flops", "extern_bytes", "extern_flops", "kernel_operations", "transform_passes"]
+__all__ = [
+    "dot_bytes",
+    "dot_flops",
+    "extern_bytes",
+    "extern_flops",
+    "kernel_bytes",
+    "kernel_operations",
+    "transform_passes",
+]
 
 _ARITHMETIC = ("libdevice", "tl_math", "triton_helpers")
+
+
+def kernel_bytes(kernel: Any) -> int:
+    """Bytes that a generated kernel reads and writes, each element of a buffer that it touches once each way.
+
+    Inductor's own estimate is not used: it counts a buffer that is written where a dead one was as read as well, and
+    leaves out what is read from the middle of another buffer.
+
+    Args:
+        kernel: Inductor's, when its code has been generated.
+    """
+    gone = kernel.removed_buffers | kernel.inplaced_to_remove | V.graph.removed_buffers | V.graph.inplaced_to_remove
+    read: dict[str, set[Dep]] = {}
+    written: dict[str, set[Dep]] = {}
+    for node in kernel.features.scheduler_nodes():
+        for found, accesses in ((read, node.read_writes.reads), (written, node.read_writes.writes)):
+            for access in accesses:
+                if isinstance(access, (MemoryDep, StarDep)) and access.name not in gone:
+                    found.setdefault(access.name, set()).add(access)
+    # What the kernel writes itself it has in registers.
+    outside = {name: accesses for name, accesses in read.items() if name not in written}
+    return sum(_touched(name, accesses) for found in (outside, written) for name, accesses in found.items())
+
+
+def _touched(name: str, accesses: Iterable[Dep]) -> int:
+    """Bytes of the elements of a buffer that are accessed, at most all."""
+    name = V.graph.scheduler.mutation_real_name.get(name, name)  # a buffer that is written into gets another name
+    indices = {access.index if isinstance(access, MemoryDep) else access: access for access in accesses}
+    hint = V.graph.sizevars.optimization_hint
+    whole = hint(V.graph.get_numel(name))
+    numbers = (hint(a.get_numel()) if isinstance(a, MemoryDep) else whole for a in indices.values())
+    elements = min(sum(numbers), whole)
+    return int(elements) * V.graph.get_dtype(name).itemsize
 
 
 def kernel_operations(source: str) -> int:

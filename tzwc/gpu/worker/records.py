@@ -19,7 +19,7 @@ from torch._inductor.scheduler import ExternKernelSchedulerNode, Scheduler
 from torch.utils import _pytree as pytree
 
 from tzwc.gpu.kernels import fused_dot
-from tzwc.gpu.worker.arithmetic import dot_bytes, dot_flops, extern_bytes, extern_flops, transform_passes
+from tzwc.gpu.worker.arithmetic import dot_bytes, dot_flops, extern_bytes, extern_flops, kernel_bytes, transform_passes
 from tzwc.graph import location
 
 __all__ = ["Recorder", "recording"]
@@ -76,7 +76,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
             {
                 "kernel": str(name),
                 "kind": "triton",
-                "bytes": int(kernel.estimate_kernel_num_bytes()),
+                "bytes": kernel_bytes(kernel),
                 "elements": _elements(kernel),
                 "dtype": "",
                 "launches": 1,
