@@ -6,9 +6,10 @@ from tzwc.models.losses import label_smoothing_cross_entropy, norm_penalty, slow
 from tzwc.models.network import Terminator
 from tzwc.models.operators import convolution, dot_product, gate
 from tzwc.models.optim import Kar2, Kar3
+from tzwc.models.parts import LocalSpec, SlowNetSpec
 from tzwc.models.presets import PRESETS, terminator, terminator_spec
 from tzwc.models.released import load_released, released_state
-from tzwc.models.spec import LocalSpec, SlowNetSpec, TerminatorSpec
+from tzwc.models.spec import TerminatorSpec
 
 __all__ = [
     "PRESETS",

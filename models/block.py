@@ -19,8 +19,9 @@ from tzwc.models.layers import (
     pointwise,
 )
 from tzwc.models.operators import context_weight, convolve, gate, matrix_product
+from tzwc.models.parts import LocalSpec, SlowNetSpec
 from tzwc.models.slow_networks import KernelGenerator, SlowNetwork
-from tzwc.models.spec import LocalSpec, SlowNetSpec, TerminatorSpec
+from tzwc.models.spec import TerminatorSpec
 
 __all__ = ["ChannelInteraction", "HyperInteraction", "LocalBranch", "SFNEBlock"]
 

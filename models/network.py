@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tzwc.errors import InvalidArgumentError
 from tzwc.models.block import SFNEBlock
+from tzwc.models.extent import check_fits
 from tzwc.models.losses import SlowLoss, slow_neural_loss
 from tzwc.models.resolution import resampled_spec, resampled_state
 from tzwc.models.slow_networks import SlowNetwork
@@ -27,10 +28,14 @@ class Terminator(nn.Module):
 
     Args:
         spec: the declaration.
+
+    Raises:
+        SpecError: the parameters alone do not fit into the memory of the default device.
     """
 
     def __init__(self, spec: TerminatorSpec) -> None:
         super().__init__()
+        check_fits(spec)
         self.spec = spec
         self.blocks = nn.ModuleList(SFNEBlock(spec, block) for block in range(spec.blocks))
         self.head = nn.Linear(spec.channels[-1], spec.classes)

@@ -6,8 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
+from tzwc.errors import SpecError
+from tzwc.foreign import exact, examined
 from tzwc.models.network import Terminator
-from tzwc.models.spec import LocalSpec, SlowNetSpec, TerminatorSpec
+from tzwc.models.parts import LocalSpec, SlowNetSpec
+from tzwc.models.spec import TerminatorSpec
 from tzwc.models.validation import closest, known_fields, refuse
 
 __all__ = ["FIGURE", "PRESETS", "terminator", "terminator_spec"]
@@ -53,8 +56,10 @@ FIGURE: Final[Mapping[str, Any]] = {
 """The wiring of the paper's figure: three local branches, nine concatenated ones (and the skips)."""
 
 
+@examined("preset or overrides", SpecError)
 def terminator_spec(preset: str = "cifar10", *, figure: bool = False, **overrides: Any) -> TerminatorSpec:
     """The declaration that :func:`terminator` builds; same arguments and errors."""
+    preset = exact(preset)
     if not isinstance(preset, str) or preset not in PRESETS:
         raise refuse("preset", preset, closest(preset, PRESETS))
     fields = dict(PRESETS[preset])

@@ -15,8 +15,11 @@ import torch
 from torch import Tensor
 
 from tzwc.errors import InvalidArgumentError
+from tzwc.foreign import exact, examined, shown
+from tzwc.models.extent import parameter_count
 from tzwc.models.network import Terminator
-from tzwc.models.spec import SlowNetSpec, TerminatorSpec
+from tzwc.models.parts import SlowNetSpec
+from tzwc.models.spec import TerminatorSpec
 
 __all__ = ["load_released", "released_state"]
 
@@ -158,6 +161,7 @@ def _declaration(state: Mapping[str, Tensor]) -> TerminatorSpec:
     )
 
 
+@examined("state")
 def load_released(state: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> Terminator:
     """A model with the parameters of a released checkpoint, in their dtype.
 
@@ -178,10 +182,11 @@ def load_released(state: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> Termina
     tensors: dict[str, Tensor] = {}
     if not isinstance(state, Mapping):
         raise InvalidArgumentError(f"state is a {type(state).__name__}: expected a mapping from names to tensors")
-    for key, value in state.items():
+    for given, value in state.items():
+        key = exact(given)
         name = _first_spelling(key) if isinstance(key, str) else ""
         if not name or name in tensors:
-            raise InvalidArgumentError(f"{key!r} is no name, or appears in both spellings: expected one of them")
+            raise InvalidArgumentError(f"{shown(key)} is no name, or appears in both spellings: expected one of them")
         tensors[name] = _tensor(key, value)
     if not any(key.startswith("blocks.0.") for key in tensors):
         raise InvalidArgumentError(f"released state of {len(tensors)} entries: expected names such as 'blocks.0.bias'")
@@ -191,6 +196,9 @@ def load_released(state: Mapping[str, Tensor | np.ndarray[Any, Any]]) -> Termina
             expected = dtype if dtype.is_floating_point else "a floating dtype"
             raise InvalidArgumentError(f"{key!r} has dtype {tensor.dtype}: expected {expected} throughout")
     spec = _declaration(tensors)
+    declared, stored = parameter_count(spec), sum(tensor.numel() for tensor in tensors.values())
+    if declared > 2 * stored + 2**20:  # sizes from several entries, multiplied; of fewer, what is missing is named
+        raise InvalidArgumentError(f"released state of {stored:,} numbers: its shapes declare {declared:,} parameters")
     try:
         model = Terminator(spec).to(dtype)
     except (RuntimeError, MemoryError) as error:

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 from torch.nn import functional as F
 
+from tzwc.errors import SpecError
+from tzwc.foreign import examined
 from tzwc.models.spec import Resample, TerminatorSpec
 
 __all__ = ["resample", "resampled_spec", "resampled_state"]
@@ -25,6 +27,7 @@ def resample(values: Tensor, sizes: tuple[int, ...]) -> Tensor:
     return F.interpolate(values, size=sizes, mode="bilinear" if len(sizes) == 2 else "linear", align_corners=True)
 
 
+@examined("sizes or kernels", SpecError)
 def resampled_spec(spec: TerminatorSpec, sizes: Sequence[int], kernels: Resample) -> TerminatorSpec:
     """The declaration of the same model on a grid of ``sizes``.
 

@@ -7,12 +7,17 @@ arXiv 2401.17948 (2024), and the behaviour of its released 2-D implementation.
 from __future__ import annotations
 
 import dataclasses
-import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast, get_args
+from itertools import accumulate
+from typing import Any, Literal, cast, get_args
 
+from tzwc.errors import SpecError
+from tzwc.foreign import examined, make_exact
+from tzwc.models.parts import BRANCHES, LocalSpec, SlowNetSpec
 from tzwc.models.validation import (
+    LARGEST,
     closest,
     fraction,
     known_fields,
@@ -21,87 +26,17 @@ from tzwc.models.validation import (
     plain,
     positive_int,
     positive_ints,
-    positive_number,
     require,
 )
 
-__all__ = ["BRANCHES", "Form", "LocalSpec", "Padding", "Resample", "SlowNetSpec", "TerminatorSpec"]
+__all__ = ["Form", "Padding", "Resample", "TerminatorSpec"]
 
 Form = Literal["dot_product", "convolution"]
 Padding = Literal["same", "causal"]
 Resample = Literal["evaluate", "interpolate"]
 
-BRANCHES: Final[Mapping[str, tuple[str, ...]]] = {
-    "x": (),
-    "fast": ("x",),
-    "mix": ("x",),
-    "hci": ("x",),
-    "out": ("fast",),
-    "out_x": ("mix",),
-    "out_h": ("hci",),
-    "glu": ("out",),
-    "hyp": ("x", "out"),
-}
-"""The branches every block can compute, each with those it is computed from, in order of evaluation."""
-
 _RESERVED_AXES = frozenset({"b", "c", "g", "p", "n", "k"})
 _RELEASED_CONCAT = ("out", "l2", "skip1", "fast", "out_x", "l1", "glu", "l3", "out_h", "l4", "skip2", "hyp")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlowNetSpec:
-    """A slow network: a multiplicative sine network from coordinates in ``[-1, 1]^d`` to hyper-kernels.
-
-    Attributes:
-        hidden: hidden channels.
-        layers: layers after the first filter; a tuple gives one value a block, its last value holding for the rest.
-        omega_0: frequency scale of the sine filters.
-    """
-
-    hidden: int
-    layers: int | tuple[int, ...] = 2
-    omega_0: float = 2000.0
-
-    def __post_init__(self) -> None:
-        positive_int("hidden", self.hidden)
-        layers = (self.layers,) if isinstance(self.layers, int) else self.layers
-        compact = cast("tuple[int, ...]", per_block(positive_ints("layers", layers)))
-        object.__setattr__(self, "layers", compact[0] if len(compact) == 1 else compact)
-        object.__setattr__(self, "omega_0", positive_number("omega_0", self.omega_0))
-
-    def layers_of(self, block: int) -> int:
-        """The number of layers in block ``block``."""
-        return self.layers if isinstance(self.layers, int) else self.layers[min(block, len(self.layers) - 1)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LocalSpec:
-    """A local branch: a depthwise convolution of one branch with a hyper-kernel generated from another.
-
-    Attributes:
-        name: the branch's name, for the concatenation and for later branches to refer to.
-        kernel_size: taps along every grid axis; odd, so that a kernel has a centre.
-        kernel_from: the branch from which the kernel is generated.
-        applied_to: the branch that is convolved with it.
-    """
-
-    name: str
-    kernel_size: int
-    kernel_from: str
-    applied_to: str
-
-    def __post_init__(self) -> None:
-        for field in ("name", "kernel_from", "applied_to"):
-            value = getattr(self, field)
-            require(isinstance(value, str) and value.isidentifier(), field, value, "an identifier")
-        require(
-            self.name not in BRANCHES and not self.name.startswith("skip"),
-            "name",
-            self.name,
-            f"a name other than the built-in {', '.join(BRANCHES)} and skip…",
-        )
-        positive_int("kernel_size", self.kernel_size)
-        require(self.kernel_size % 2 == 1, "kernel_size", self.kernel_size, "an odd integer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +101,9 @@ class TerminatorSpec:
     trained_sizes: tuple[int, ...] | None = None
     resample: Resample = "evaluate"
 
+    @examined("a field of TerminatorSpec", SpecError)
     def __post_init__(self) -> None:
+        make_exact(self)
         self._check_grid()
         self._check_channels()
         self._check_nets()
@@ -181,7 +118,7 @@ class TerminatorSpec:
     @property
     def channels(self) -> tuple[int, ...]:
         """Input channels of every block, then the channels that enter the head."""
-        return tuple(self.in_channels * math.prod(self.factors[:i]) for i in range(self.blocks + 1))
+        return tuple(accumulate(self.factors, operator.mul, initial=self.in_channels))
 
     @property
     def branches(self) -> frozenset[str]:
@@ -215,6 +152,7 @@ class TerminatorSpec:
         return cast("dict[str, Any]", plain(dataclasses.asdict(self)))
 
     @classmethod
+    @examined("fields", SpecError)
     def from_dict(cls, fields: Mapping[str, Any]) -> TerminatorSpec:
         """The inverse of :meth:`to_dict`; absent fields take their defaults.
 
@@ -270,6 +208,7 @@ class TerminatorSpec:
         self._set("factors", positive_ints("factors", self.factors))
         positive_int("groups", self.groups, minimum=2)
         require(self.groups % 2 == 0, "groups", self.groups, "an even integer: half the groups use batch statistics")
+        require(max(self.channels) <= LARGEST, "factors", self.factors, f"at most {LARGEST} channels")
         for block, channels in enumerate(self.channels[1:]):
             expected = f"a divisor of the {channels} channels that block {block} gives"
             require(channels % self.groups == 0, "groups", self.groups, expected)
@@ -329,6 +268,7 @@ class TerminatorSpec:
         require(isinstance(self.skips, (tuple, list)), "skips", self.skips, "one sequence of block indices a block")
         assert self.skips is not None
         require(len(self.skips) == self.blocks, "skips", self.skips, f"{self.blocks} entries, one a block")
+        channels = self.channels
         for block, sources in enumerate(self.skips):
             field = f"skips[{block}]"
             require(isinstance(sources, (tuple, list)), field, sources, "a sequence of block indices")
@@ -336,6 +276,6 @@ class TerminatorSpec:
                 require(f"skip{n + 1}" in self.concat, field, sources, f"'concat' to name 'skip{n + 1}'")
                 earlier = isinstance(source, int) and not isinstance(source, bool) and 0 <= source < block
                 require(earlier, field, source, f"the index of a block before block {block}")
-                have, want = self.channels[source + 1], self.channels[block]
+                have, want = channels[source + 1], channels[block]
                 require(want % have == 0, field, source, f"a block whose {have} channels divide the block's {want}")
         self._set("skips", tuple(tuple(sources) for sources in self.skips))

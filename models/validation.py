@@ -6,11 +6,13 @@ import dataclasses
 import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from tzwc.errors import SpecError
+from tzwc.foreign import shown
 
 __all__ = [
+    "LARGEST",
     "closest",
     "fraction",
     "known_fields",
@@ -25,9 +27,13 @@ __all__ = [
 ]
 
 
+LARGEST: Final = 2**63 - 1
+"""No size of a tensor is larger."""
+
+
 def refuse(field: str, value: object, expected: str) -> SpecError:
     """The error for ``field`` having ``value`` where ``expected`` was expected."""
-    return SpecError(f"{field} = {value!r}: expected {expected}")
+    return SpecError(f"{field} = {shown(value)}: expected {expected}")
 
 
 def require(condition: bool, field: str, value: object, expected: str) -> None:
@@ -39,7 +45,7 @@ def require(condition: bool, field: str, value: object, expected: str) -> None:
 def closest(name: object, choices: Iterable[str]) -> str:
     """``"one of a, b, c (did you mean 'a'?)"``, for messages about an unknown name."""
     names = list(choices)
-    near = difflib.get_close_matches(str(name), names, n=1)
+    near = difflib.get_close_matches(name if isinstance(name, str) else shown(name), names, n=1)
     return f"one of {', '.join(names)}" + (f" (did you mean {near[0]!r}?)" if near else "")
 
 
@@ -56,6 +62,8 @@ def positive_int(field: str, value: object, minimum: int = 1) -> int:
     """``value`` if it is an int of at least ``minimum``."""
     if not _is_int(value) or not isinstance(value, int) or value < minimum:
         raise refuse(field, value, f"an integer of at least {minimum}")
+    if value > LARGEST:
+        raise refuse(field, value, f"an integer of at most {LARGEST}")
     return value
 
 
@@ -96,7 +104,8 @@ def known_fields(cls: type, fields: Mapping[str, Any], prefix: str = "") -> dict
     require(isinstance(fields, Mapping), prefix or "fields", fields, "a mapping from names of fields to values")
     for name in fields:
         if name not in names:
-            raise refuse("field", f"{prefix}.{name}" if prefix else name, closest(name, names))
+            full = f"{prefix}.{name}" if prefix and isinstance(name, str) else name
+            raise refuse("field", full, closest(name, names))
     missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.name not in fields]
     require(not missing, prefix or "fields", dict(fields), f"also {', '.join(missing)}")
     return dict(fields)

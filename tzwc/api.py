@@ -9,6 +9,7 @@ from torch import nn
 
 from tzwc.compiled import CompiledModule
 from tzwc.errors import InvalidArgumentError
+from tzwc.foreign import exact, examined, shown
 from tzwc.options import CompileOptions
 from tzwc.passes import DEFAULT_PASSES, by_name
 from tzwc.pipeline import Pass
@@ -16,6 +17,7 @@ from tzwc.pipeline import Pass
 __all__ = ["compile", "options_of"]
 
 
+@examined("model, passes or options")
 def compile(model: nn.Module, *, passes: Sequence[Pass | str] | None = None, **options: Any) -> CompiledModule:
     """Return a module that gives the results of ``model``, faster.
 
@@ -35,7 +37,7 @@ def compile(model: nn.Module, *, passes: Sequence[Pass | str] | None = None, **o
         InvalidArgumentError: an argument cannot be used; the message names it, its value and the choices.
     """
     if not isinstance(model, nn.Module):
-        raise InvalidArgumentError(f"model={model!r} is a {type(model).__name__}; give a torch.nn.Module")
+        raise InvalidArgumentError(f"model={shown(model)} is a {type(model).__name__}; give a torch.nn.Module")
     chosen = options_of(passes, options)
     if isinstance(model, CompiledModule):
         model = model.original  # compiling twice must not stack one wrapper on the other
@@ -48,11 +50,14 @@ def options_of(passes: Sequence[Pass | str] | None, options: Mapping[str, Any]) 
     Raises:
         InvalidArgumentError: one of them cannot be used.
     """
+    passes = exact(passes)
     known = CompileOptions.__dataclass_fields__.keys() - {"passes"}
     unknown = options.keys() - known
     if unknown:
         raise InvalidArgumentError(f"unknown option {sorted(unknown)[0]!r}; choose from {sorted(known)}")
     if passes is not None and (isinstance(passes, str) or not isinstance(passes, Sequence)):
-        raise InvalidArgumentError(f"passes={passes!r} is a {type(passes).__name__}; give a list of passes or names")
+        raise InvalidArgumentError(
+            f"passes={shown(passes)} is a {type(passes).__name__}; give a list of passes or names"
+        )
     chosen = DEFAULT_PASSES if passes is None else [by_name(p) if isinstance(p, str) else p for p in passes]
     return CompileOptions(passes=tuple(chosen), **options)

@@ -11,14 +11,14 @@ from torch import Tensor, fx, nn
 from tzwc.errors import IllFormedGraphError
 from tzwc.graph import location
 from tzwc.inspection.diff import diff
-from tzwc.inspection.layout import Block, Bullets, Facts, Heading, Paragraph, markdown, plain, rich_blocks
+from tzwc.inspection.layout import Block, Bullets, Facts, Heading, Paragraph, Presented
 from tzwc.inspection.report import json_safe
-from tzwc.numerics import check_tolerance, options_for
+from tzwc.numerics import trial_of
 from tzwc.pipeline import Pass, PassContext, Rewrite, run_pass
 from tzwc.remarks import Location
 from tzwc.reproduction import script
 from tzwc.stage import Stage, copy_graph
-from tzwc.trials import Subject, gap, subject
+from tzwc.trials import Subject, gap
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Bisection:
+class Bisection(Presented):
     """What was found; print it, show it with rich, or take it as Markdown or as a dictionary.
 
     Attributes:
@@ -87,10 +87,10 @@ class Bisection:
         return blocks
 
     def __str__(self) -> str:
-        return plain(self.blocks()) + self._change()
+        return super().__str__() + self._change()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        yield from rich_blocks(self.blocks())
+        yield from super().__rich_console__(console, options)
         if self.after is not None:
             from rich.text import Text
 
@@ -102,7 +102,7 @@ class Bisection:
     def to_markdown(self) -> str:
         """What was found as GitHub-flavoured Markdown, with the script."""
         script = f"\n```python\n{self.script}```\n" if self.script else ""
-        return markdown(self.blocks()) + script
+        return super().to_markdown() + script
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the graphs, as JSON-safe data."""
@@ -144,10 +144,7 @@ def bisect(
         InvalidArgumentError: an argument cannot be used.
         CaptureError: the model cannot be captured.
     """
-    check_tolerance(tolerance)
-    chosen = options_for(model, passes, options)
-    trial = subject(model, inputs, kwargs, chosen)
-    bound = trial.tolerance if tolerance is None else tolerance
+    chosen, trial, bound = trial_of(model, inputs, kwargs, passes, tolerance, options)
     name = type(model).__name__
     runner = _Runner(trial, bound)
     slots = {slot.name: slot.path for slot in trial.captured.slots}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from operator import attrgetter
 from typing import Any
 
@@ -16,7 +17,9 @@ __all__ = ["CallKey", "ambient", "call_key", "family_of"]
 CallKey = tuple[Any, ...]
 
 # Leaves of the arguments that become constants of the graph, compared by value at every call.
-_CONSTANTS = (int, float, bool, str, bytes, complex, type(None), torch.dtype, torch.device, torch.Size)
+# What else an object of a derived class holds would not be compared, so only members of enumerations are admitted.
+_CONSTANTS = frozenset({int, float, bool, str, bytes, complex, type(None), torch.dtype, torch.device, torch.Size})
+_SCALARS = (int, float, str, bytes, complex)
 
 _requires_grad = attrgetter("requires_grad")
 
@@ -31,7 +34,8 @@ def call_key(guard: ModuleGuard, leaves: list[Any], spec: pytree.TreeSpec, accum
     described: list[Any] = []
     tensors: list[int] = []
     for leaf in leaves:
-        if isinstance(leaf, torch.Tensor):
+        kind = type(leaf)  # what an object says of its class may be anything
+        if issubclass(kind, torch.Tensor):
             if leaf.is_nested:  # it has neither one shape nor one arrangement
                 return None
             facts = (
@@ -39,14 +43,16 @@ def call_key(guard: ModuleGuard, leaves: list[Any], spec: pytree.TreeSpec, accum
                 leaf.device,
                 leaf.requires_grad,
                 leaf.layout,
-                type(leaf),
+                kind,
                 leaf.is_conj(),
                 leaf.is_neg(),
             )
             described.append((leaf.shape, *facts, _arrangement(leaf)))
             tensors.append(id(leaf))
-        elif isinstance(leaf, _CONSTANTS):
-            described.append((type(leaf), repr(leaf)))  # repr tells 0.0 from -0.0, and a NaN equals itself
+        elif kind in _CONSTANTS or (kind.__module__ == "numpy" and issubclass(kind, _SCALARS)):
+            described.append((kind, repr(leaf)))  # repr tells 0.0 from -0.0, and a NaN equals itself
+        elif issubclass(kind, enum.Enum) and issubclass(kind, _SCALARS):
+            described.append((kind, id(leaf)))
         else:
             return None
     needs_gradients = bytes(map(_requires_grad, guard.parameters)) if grad else b""

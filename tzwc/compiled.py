@@ -19,6 +19,7 @@ from tzwc.call_key import CallKey, call_key
 from tzwc.describe import specialisation_infos, versions
 from tzwc.environment import dump_as_asked
 from tzwc.errors import InvalidArgumentError
+from tzwc.foreign import exact, examined, shown
 from tzwc.guards import transforms_active
 from tzwc.inspection import Report, diff, dump
 from tzwc.options import CompileOptions
@@ -104,20 +105,29 @@ class CompiledModule(SharedModule):
         return self._run_original("parameters or attributes keep changing between calls", args, kwargs)
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        leaves, spec = pytree.tree_flatten((args, kwargs))
+        try:
+            leaves, spec = pytree.tree_flatten((args, kwargs))
+        except Exception as error:  # of a container that somebody has registered
+            return self._run_original(f"an argument cannot be looked at ({type(error).__name__})", args, kwargs)
         reason = transforms_active(leaves)
         if reason is None and type(self) is not CompiledModule:
             reason = f"its class was changed to {type(self).__name__}, which manages parameters on its own"
         if reason is not None:
             return self._run_original(reason, args, kwargs)
-        state = self._state()
+        try:
+            state = self._state()
+        except Exception as error:  # of attributes that raise when they are compared, for example
+            return self._run_original(f"the module cannot be looked at ({type(error).__name__})", args, kwargs)
         accumulating = torch.is_grad_enabled() and self._accumulation is not None
         key = call_key(state.guard, leaves, spec, accumulating)
         if key is None:
             return self._run_original("an argument is neither a tensor nor a plain constant", args, kwargs)
-        if key not in state.table:
+        try:
+            runner = state.table.get(key)
+        except Exception as error:  # of the keys of a dictionary that is an argument
+            return self._run_original(f"an argument cannot be compared ({type(error).__name__})", args, kwargs)
+        if runner is None:
             raise _Unknown(state, key, accumulating)
-        runner = state.table[key]
         if isinstance(runner, Declined):
             return self._run_pieces(args, kwargs)
         keep = self._accumulation.leaves if self._accumulation is not None and accumulating else None
@@ -215,18 +225,20 @@ class CompiledModule(SharedModule):
         made = self.specialisations
         return made[-1].stages if made else []
 
+    @examined("name")
     def stage(self, name: str) -> Stage:
         """The stage called ``name`` of the newest specialisation.
 
         Raises:
             InvalidArgumentError: there is none of that name.
         """
+        name = exact(name)
         for stage in self.stages:
-            if stage.name == name:
+            if isinstance(name, str) and stage.name == name:
                 return stage
         names = [s.name for s in self.stages]
         hint = f"choose one of {names}" if names else "call the module once before looking at its stages"
-        raise InvalidArgumentError(f"name={name!r}: no such stage; {hint}")
+        raise InvalidArgumentError(f"name={shown(name)}: no such stage; {hint}")
 
     def report(self, *, measure: bool | torch.Tensor | Sequence[Any] = False) -> Report:
         """What was captured, what every pass did and declined and why, and what is kept; print it or ask its forms.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import re
 import sys
 from collections.abc import Iterable
@@ -14,7 +15,9 @@ from types import ModuleType
 import torch
 from torch import nn
 
+from tzwc.capacity import too_large
 from tzwc.errors import InvalidArgumentError, TzwcError
+from tzwc.foreign import exact, examined, shown
 from tzwc.models import PRESETS, Terminator, terminator
 
 __all__ = ["DTYPES", "InputSpec", "default_inputs", "load_attribute", "parse_dtype", "resolve"]
@@ -40,23 +43,33 @@ class InputSpec:
     dtype: torch.dtype | None = None
 
     @classmethod
+    @examined("text")
     def parse(cls, text: str) -> InputSpec:
         """Read ``16x3x32x32`` or ``8x128:int64``.
 
         Raises:
             InvalidArgumentError: ``text`` is neither.
         """
-        found = re.fullmatch(r"([1-9][0-9]{0,11}(?:x[1-9][0-9]{0,11})*)(?::(\w+))?", text)
+        text = exact(text)
+        pattern = r"([1-9][0-9]{0,11}(?:x[1-9][0-9]{0,11})*)(?::(\w+))?"
+        found = re.fullmatch(pattern, text) if isinstance(text, str) else None
         if found is None:
             raise InvalidArgumentError(
-                f"{text!r}: expected sizes joined by x, such as 16x3x32x32, and a dtype if need be: 8x128:int64"
+                f"{shown(text)}: expected sizes joined by x, such as 16x3x32x32, and a dtype if need be: 8x128:int64"
             )
         sizes, dtype = found.groups()
         return cls(tuple(map(int, sizes.split("x"))), parse_dtype(dtype) if dtype else None)
 
     def make(self, dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
-        """A tensor with normally distributed values; integers and booleans are 0 or 1."""
+        """A tensor with normally distributed values; integers and booleans are 0 or 1.
+
+        Raises:
+            InvalidArgumentError: it does not fit into memory.
+        """
         wanted = self.dtype or dtype
+        reason = too_large(math.prod(self.shape) * (torch.float64.itemsize + wanted.itemsize))
+        if reason is not None:
+            raise InvalidArgumentError(f"an input of {self} {reason}: give smaller sizes")
         if wanted.is_floating_point or wanted.is_complex:
             return torch.randn(self.shape, generator=generator, dtype=torch.float64).to(wanted)
         return torch.randint(0, 2, self.shape, generator=generator).to(wanted)
@@ -66,17 +79,20 @@ class InputSpec:
         return "x".join(map(str, self.shape)) + dtype
 
 
+@examined("name")
 def parse_dtype(name: str) -> torch.dtype:
     """The element type called ``name``.
 
     Raises:
         InvalidArgumentError: there is none; the message lists them.
     """
+    name = exact(name)
     if not isinstance(name, str) or name not in DTYPES:
-        raise InvalidArgumentError(f"dtype {name!r} is unknown: {_choices(name, DTYPES)}")
+        raise InvalidArgumentError(f"dtype {shown(name)} is unknown: {_choices(name, DTYPES)}")
     return DTYPES[name]
 
 
+@examined("target")
 def resolve(target: str) -> nn.Module:
     """The model that ``target`` names.
 
@@ -88,6 +104,9 @@ def resolve(target: str) -> nn.Module:
         InvalidArgumentError: nothing of that name, or it is no model.
         TzwcError: the module or the factory raised an exception (it is the cause of this one).
     """
+    target = exact(target)
+    if not isinstance(target, str):
+        raise InvalidArgumentError(f"{shown(target)} is a {type(target).__name__}: expected a preset or module:factory")
     if ":" not in target:
         return _preset(target)
     made = load_attribute(target)
@@ -161,7 +180,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _near(name: str, choices: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(choices), n=1)
+    near = difflib.get_close_matches(name if isinstance(name, str) else shown(name), list(choices), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 

@@ -242,6 +242,6 @@ def transforms_active(leaves: Iterable[object]) -> str | None:
     if any(_global_hooks):
         return "hooks on all modules are registered"
     for leaf in leaves:
-        if isinstance(leaf, torch.Tensor) and type(leaf) not in (torch.Tensor, nn.Parameter, nn.Buffer):
+        if issubclass(type(leaf), torch.Tensor) and type(leaf) not in (torch.Tensor, nn.Parameter, nn.Buffer):
             return f"an argument is a {type(leaf).__name__}"
     return None

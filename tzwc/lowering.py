@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from tzwc.errors import InvalidArgumentError
+from tzwc.foreign import shown
 from tzwc.remarks import Remark, RemarkKind
 from tzwc.tuning import Tune
 
@@ -46,9 +47,9 @@ def check_backend(backend: Backend) -> Backend:
     if callable(backend):
         return backend
     # What ``torch.compile`` knows as "tzwc" makes graphs and leaves lowering to another backend.
-    if backend == "tzwc" or backend not in torch._dynamo.list_backends(exclude_tags=()):
+    if not isinstance(backend, str) or backend == "tzwc" or backend not in torch._dynamo.list_backends(exclude_tags=()):
         usual = sorted([*(b for b in torch._dynamo.list_backends() if b != "tzwc"), "eager", "aot_eager"])
-        raise InvalidArgumentError(f"backend={backend!r} is not known to torch.compile; choose one of {usual}")
+        raise InvalidArgumentError(f"backend={shown(backend)} is not known to torch.compile; choose one of {usual}")
     return backend
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from torch import Tensor, fx, nn
 
 from tzwc.compiled import CompiledModule
 from tzwc.errors import InvalidArgumentError
-from tzwc.inspection.layout import Block, Facts, Heading, Table, markdown, plain, rich_blocks
+from tzwc.foreign import exact, examined, shown
+from tzwc.inspection.layout import Block, Facts, Heading, Presented, Table
 from tzwc.inspection.report import json_safe
 from tzwc.lowering import Backend
 from tzwc.options import CompileOptions
@@ -18,10 +20,7 @@ from tzwc.pipeline import Pass, PassContext, Rewrite, run_pass
 from tzwc.stage import copy_graph
 from tzwc.trials import Results, Subject, gap, subject
 
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType
-
-__all__ = ["StageGap", "Verification", "check_tolerance", "options_for", "verify"]
+__all__ = ["StageGap", "Verification", "options_for", "trial_of", "verify"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class StageGap:
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(Presented):
     """The numerical gap of every stage; print it, show it with rich, or take it as Markdown or as a dictionary.
 
     Attributes:
@@ -93,26 +92,10 @@ class Verification:
         facts = (("reference", self.precision), ("tolerance", f"{self.tolerance:.1e} of the largest value; {verdict}"))
         return [Heading(f"numerical gap: {self.model}", 1), Facts(facts), Table(header, rows, frozenset(header[1:5]))]
 
-    def __str__(self) -> str:
-        return plain(self.blocks())
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        yield from rich_blocks(self.blocks())
-
-    def to_markdown(self) -> str:
-        """The table as GitHub-flavoured Markdown."""
-        return markdown(self.blocks())
-
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON-safe data."""
         result: dict[str, Any] = json_safe({**asdict(self), "ok": self.ok})
         return result
-
-
-def check_tolerance(tolerance: float | None) -> None:
-    """Refuse a tolerance that no distance can keep, or that says nothing."""
-    if tolerance is not None and not 0 <= tolerance < float("inf"):
-        raise InvalidArgumentError(f"tolerance={tolerance!r}: expected a finite number that is not negative")
 
 
 def verify(
@@ -144,10 +127,7 @@ def verify(
         InvalidArgumentError: an argument cannot be used.
         CaptureError: the model cannot be captured.
     """
-    check_tolerance(tolerance)
-    chosen = options_for(model, passes, options)
-    trial = subject(model, inputs, kwargs, chosen)
-    bound = trial.tolerance if tolerance is None else tolerance
+    chosen, trial, bound = trial_of(model, inputs, kwargs, passes, tolerance, options)
     gaps = [StageGap("eager", reference=trial.eager_gap)]
     module = fx.GraphModule(trial.captured.module, copy_graph(trial.captured.module.graph))
     previous: Results = trial.eager
@@ -197,6 +177,34 @@ def _context(step: Pass, trial: Subject, only: Sequence[str] | None) -> PassCont
     return PassContext(step.name, trial.settings, trial.static_slots, chooser=chooser)
 
 
+def trial_of(
+    model: nn.Module,
+    inputs: Tensor | Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    passes: Sequence[Pass | str] | None,
+    tolerance: float | None,
+    options: Mapping[str, Any],
+) -> tuple[CompileOptions, Subject, float]:
+    """The options, the captured model, and what its distance from the reference may be.
+
+    Raises:
+        InvalidArgumentError: one of them cannot be used.
+        CaptureError: the model cannot be captured.
+    """
+    with examined("model, passes, tolerance or options"):
+        _check_tolerance(exact(tolerance))
+        chosen = options_for(model, passes, options)
+    trial = subject(model, inputs, kwargs, chosen)
+    return chosen, trial, trial.tolerance if tolerance is None else float(tolerance)
+
+
+def _check_tolerance(tolerance: object) -> None:
+    """Refuse a tolerance that no distance can keep, or that says nothing."""
+    number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
+    if tolerance is not None and not (number and 0 <= cast("float", tolerance) <= sys.float_info.max):
+        raise InvalidArgumentError(f"tolerance={shown(tolerance)}: expected a finite number that is not negative")
+
+
 def options_for(model: nn.Module, passes: Sequence[Pass | str] | None, options: Mapping[str, Any]) -> CompileOptions:
     """The options that ``tzwc.compile`` would take, with the backend ``"eager"`` unless another is given.
 
@@ -210,5 +218,5 @@ def options_for(model: nn.Module, passes: Sequence[Pass | str] | None, options: 
         options = {**known, "backend": "eager", **options}
         passes = model.options.passes if passes is None else passes
     if not isinstance(model, nn.Module):
-        raise InvalidArgumentError(f"model={model!r} is a {type(model).__name__}; give a torch.nn.Module")
+        raise InvalidArgumentError(f"model={shown(model)} is a {type(model).__name__}; give a torch.nn.Module")
     return options_of(passes, {"backend": "eager", **options})

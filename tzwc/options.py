@@ -10,6 +10,7 @@ from typing import Any, get_args
 from tzwc.cache import Check
 from tzwc.convolution import algorithms
 from tzwc.errors import InvalidArgumentError
+from tzwc.foreign import examined, make_exact, shown
 from tzwc.lowering import Backend, check_backend
 from tzwc.pipeline import Pass
 from tzwc.tuning import Tune
@@ -68,9 +69,11 @@ class CompileOptions:
     max_specialisations: int = 16
     snapshots: bool = True
 
+    @examined("an option")
     def __post_init__(self) -> None:
+        make_exact(self)
         if not isinstance(self.backend, str) and not callable(self.backend):
-            raise InvalidArgumentError(f"backend={self.backend!r} must be a name or a callable")
+            raise InvalidArgumentError(f"backend={shown(self.backend)} must be a name or a callable")
         check_backend(self.backend)
         _one_of("check", self.check, get_args(Check))
         _one_of("convolution", self.convolution, ["auto", *algorithms()])
@@ -79,14 +82,16 @@ class CompileOptions:
         _at_least("max_specialisations", self.max_specialisations, 1)
         for name in ("dynamic", "exact", "keep_buffers", "verify", "snapshots"):
             if not isinstance(value := getattr(self, name), bool):
-                raise InvalidArgumentError(f"{name}={value!r} must be True or False")
+                raise InvalidArgumentError(f"{name}={shown(value)} must be True or False")
         if self.cache_bytes is not None:
             _at_least("cache_bytes", self.cache_bytes, 0)
         if not isinstance(self.passes, (tuple, list)):
-            raise InvalidArgumentError(f"passes={self.passes!r} must be a sequence of tzwc.passes.Pass objects")
+            raise InvalidArgumentError(f"passes={shown(self.passes)} must be a sequence of tzwc.passes.Pass objects")
         for step in self.passes:
             if not isinstance(step, Pass):
-                raise InvalidArgumentError(f"passes contains {step!r}; give tzwc.passes.Pass objects or their names")
+                raise InvalidArgumentError(
+                    f"passes contains {shown(step)}; give tzwc.passes.Pass objects or their names"
+                )
 
     def for_passes(self, *, grad: bool) -> dict[str, Any]:
         """What passes may read: the options that concern them, and whether gradients are recorded (``grad``)."""
@@ -96,9 +101,9 @@ class CompileOptions:
 
 def _one_of(name: str, value: object, choices: Sequence[Any]) -> None:
     if not isinstance(value, str) or value not in choices:
-        raise InvalidArgumentError(f"{name}={value!r} is not one of {list(choices)}")
+        raise InvalidArgumentError(f"{name}={shown(value)} is not one of {list(choices)}")
 
 
 def _at_least(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InvalidArgumentError(f"{name}={value!r} must be an integer of at least {least}")
+        raise InvalidArgumentError(f"{name}={shown(value)} must be an integer of at least {least}")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
+from tzwc.errors import InvalidArgumentError
+from tzwc.foreign import exact, examined, shown
 from tzwc.remarks import Remark
 
 if TYPE_CHECKING:
@@ -145,6 +147,7 @@ class Stage:
         return stage_from_dict(data, constants=constants, targets=targets)
 
     @classmethod
+    @examined("text")
     def from_json(
         cls,
         text: str,
@@ -153,12 +156,10 @@ class Stage:
         targets: Mapping[str, Callable[..., Any]] | None = None,
     ) -> Stage:
         """The stage that :meth:`to_json` wrote, as :meth:`from_dict`."""
-        from tzwc.errors import InvalidArgumentError
-
         try:
-            data = json.loads(text)
+            data = json.loads(exact(text))
         except (ValueError, TypeError, RecursionError) as error:
-            raise InvalidArgumentError(f"text={text!r:.40}… is not JSON ({error}): expected a stage") from error
+            raise InvalidArgumentError(f"text={shown(text, 40)} is not JSON ({error}): expected a stage") from error
         return cls.from_dict(data, constants=constants, targets=targets)
 
     def to_networkx(self) -> nx.MultiDiGraph:

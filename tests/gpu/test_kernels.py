@@ -69,3 +69,12 @@ def test_the_transform_counts_what_it_pads_itself() -> None:
         assert transform_passes(node) == launches
         values = [x.meta["val"], torch.empty(2, 3, size // 2 + 1, dtype=torch.complex64)]
         assert extern_bytes(node, values) == 240 + 8 * 6 * (size // 2 + 1) + (2 * 4 * 6 * 16 if size == 16 else 0)
+
+
+def test_forward_mode_is_refused() -> None:
+    """The operator drops tangents, which would count as zero without a word."""
+    from tzwc.gpu.kernels.dot import dot
+
+    z, v = torch.rand(1, 2, 4, 4), torch.rand(1, 2, 4, 4)
+    with pytest.raises(NotImplementedError, match=r"no forward-mode derivative: use tzwc\.ops\.hyperzzw_dot"):
+        torch.func.jvp(lambda z: dot(z, None, [v], False), (z,), (z,))

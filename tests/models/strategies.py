@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tzwc.models import LocalSpec, SlowNetSpec, Terminator, TerminatorSpec
-from tzwc.models.spec import BRANCHES
+from tzwc.models.parts import BRANCHES
 
 __all__ = ["build", "example_input", "slow_nets", "specs"]
 

@@ -14,8 +14,8 @@ from tests.models.strategies import build, example_input, specs
 from tzwc.errors import InvalidArgumentError
 from tzwc.models import Terminator, TerminatorSpec, slow_neural_loss, terminator_spec
 from tzwc.models.layers import GroupedStandardisation, batch_standardise, instance_standardise
+from tzwc.models.parts import BRANCHES
 from tzwc.models.slow_networks import SineNetwork, SlowNetwork, coordinate_grid, s_renormalise
-from tzwc.models.spec import BRANCHES
 
 SMALL = {
     "2-D": terminator_spec("digits"),

@@ -34,6 +34,48 @@ def test_second_derivatives():
     assert torch.autograd.gradgradcheck(lambda x: irfftn(rfftn(x, (6,)) ** 2, (6,)), (x,))
 
 
+def _energy(function):
+    """A number from the result of ``function``."""
+    return lambda x: function(x).abs().square().sum()
+
+
+TANGENT = torch.linspace(-1, 1, 16, dtype=torch.float64).view(2, 8)
+TRANSFORMS = {
+    "jvp": lambda f: lambda x: torch.func.jvp(f, (x,), (TANGENT,))[1],
+    "jacfwd": lambda f: torch.func.jacfwd(_energy(f)),
+    "jacrev": lambda f: torch.func.jacrev(_energy(f)),
+    "hessian": lambda f: torch.func.hessian(_energy(f)),
+    "grad of jvp": lambda f: torch.func.grad(lambda x: torch.func.jvp(_energy(f), (x,), (TANGENT,))[1]),
+    "jvp of grad": lambda f: lambda x: torch.func.jvp(torch.func.grad(_energy(f)), (x,), (TANGENT,))[1],
+    "vmap of grad": lambda f: torch.func.vmap(torch.func.grad(_energy(f))),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("length", [7, 10, 13])
+def test_transforms_of_functions(length, transform):
+    """In forward mode the operators gave no tangent, which counted as zero, and under ``grad`` they failed."""
+    x = torch.linspace(0.1, 2, 16, dtype=torch.float64).view(2, 8).sin()
+    pairs = (
+        (lambda x: rfftn(x, (length,)), lambda x: torch.fft.rfftn(x, s=(length,), dim=(-1,))),
+        (
+            lambda x: irfftn(torch.complex(x, 2 * x), (length,)),
+            lambda x: torch.fft.irfftn(torch.complex(x, 2 * x), s=(length,), dim=(-1,)),
+        ),
+    )
+    for ours, theirs in pairs:
+        expected = TRANSFORMS[transform](theirs)(x)
+        torch.testing.assert_close(TRANSFORMS[transform](ours)(x), expected)
+        assert expected.abs().max() > 0
+
+
+def test_forward_mode():
+    x = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda x: irfftn(rfftn(x, (6,)) ** 2, (6,)), (x,), check_forward_ad=True, check_batched_forward_grad=True
+    )
+
+
 def test_operator_contract():
     x = torch.randn(2, 3, 8, requires_grad=True)
     spectrum = torch.randn(2, 3, 6, dtype=torch.complex64, requires_grad=True)

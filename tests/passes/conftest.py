@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from merge_testing import as_on_a_gpu
 
 from tzwc.tuning.cost_model import CostModel
+
+__all__ = ["as_on_a_gpu", "prefer"]
 
 
 @pytest.fixture

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from tests.watch.conftest import BUILD_SECONDS
 from tzwc.products import operator
@@ -68,6 +72,37 @@ def test_what_is_not_finite_stays_in_its_row_and_column(value: float) -> None:
     a[1, 2, 3] = value
     found, expected = product(a, b), a @ b
     assert torch.equal(found.isfinite(), expected.isfinite())
+
+
+def test_derivatives_are_those_of_aten() -> None:
+    a, b, c, d = (torch.randn(*size, dtype=torch.float32) for size in ((6, 8), (8, 5), (6, 8), (8, 5)))
+    value, tangent = torch.func.jvp(product, (a, b), (c, d))
+    torch.testing.assert_close((value, tangent), torch.func.jvp(torch.matmul, (a, b), (c, d)))
+    torch.testing.assert_close(torch.func.grad(lambda a: product(a, b).sum())(a), b.sum(1).expand(6, 8))
+    (found,) = torch.autograd.grad(product(a.requires_grad_(), b).sum(), a)
+    torch.testing.assert_close(found, b.sum(1).expand(6, 8))
+
+
+def _dual(operator: Any, a: Tensor, b: Tensor) -> None:
+    with forward_ad.dual_level():
+        operator(forward_ad.make_dual(a, a), b)
+
+
+DIFFERENTIATED: dict[str, Callable[[Any, Tensor, Tensor], object]] = {
+    "jvp": lambda operator, a, b: torch.func.jvp(operator, (a, b), (a, b)),
+    "dual": _dual,
+    "requires_grad": lambda operator, a, b: operator(a.requires_grad_(), b),
+}
+
+
+@pytest.mark.parametrize("mode", DIFFERENTIATED)
+def test_the_operator_itself_refuses_to_be_differentiated(mode: str) -> None:
+    """Its tangent was missing, and counted as zero without a word."""
+    operator, a, b = torch.ops.tzwc.product.default, torch.randn(6, 8), torch.randn(8, 5)
+    with pytest.raises(NotImplementedError, match=r"no derivatives: call .* torch\.matmul"):
+        DIFFERENTIATED[mode](operator, a, b)
+    with torch.no_grad():
+        torch.testing.assert_close(operator(a, b), a @ b)
 
 
 def test_shape_function_and_schema() -> None:

@@ -11,7 +11,9 @@ from tzwc.data.dataset import Dataset
 from tzwc.data.files import DataError
 from tzwc.data.idx import mnist
 from tzwc.data.offline import digits, mnist1d
+from tzwc.foreign import exact, examined
 from tzwc.models.validation import closest, refuse
+from tzwc.paths import as_path
 
 __all__ = ["NAMES", "PERMUTED", "load"]
 
@@ -39,6 +41,7 @@ PERMUTED: Final = frozenset({"pdigits", "pmnist"})
 """Those whose pixels have been permuted, by :func:`~tzwc.data.dataset.permutation`."""
 
 
+@examined("name")
 def load(name: str, directory: str | Path | None = None, *, partial: bool = False) -> Dataset:
     """The data set of that name.
 
@@ -64,13 +67,14 @@ def load(name: str, directory: str | Path | None = None, *, partial: bool = Fals
         partial: accept CIFAR and STL-10 files that hold only some of the samples.
 
     Raises:
-        InvalidArgumentError: unknown name.
+        InvalidArgumentError: unknown name, or no path.
         DataError: a package or a file is missing, or a file is wrong.
     """
+    name = exact(name)
     if not isinstance(name, str) or name not in NAMES:
         raise refuse("data", name, closest(name, NAMES))
     if name in _OFFLINE:
         return _OFFLINE[name]()
     if directory is None:
         raise DataError(f"{name}: its files are not part of tzwc; name the folder that holds them with --data DIR")
-    return _FILES[name](Path(directory), partial)
+    return _FILES[name](as_path(directory), bool(partial))

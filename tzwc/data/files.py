@@ -12,13 +12,9 @@ import torch
 from torch import Tensor
 
 from tzwc.errors import TzwcError
-from tzwc.paths import is_file, is_folder
+from tzwc.paths import LARGEST, is_file, is_folder, read_whole, why_not
 
 __all__ = ["DataError", "as_bytes", "check_labels", "find", "read", "wrong"]
-
-
-LARGEST = 2**30
-"""Bytes; no file of these data sets unpacks to more, and some small files unpack to terabytes."""
 
 
 class DataError(TzwcError):
@@ -55,14 +51,14 @@ def read(path: Path) -> bytes:
         DataError: it cannot be read or unpacked.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        content = read_whole(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({why_not(error)}); check its permissions") from error
     if path.suffix != ".gz":
         return content
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-            unpacked = file.read(LARGEST + 1)
+            unpacked = file.read(LARGEST + 1)  # some small files unpack to terabytes
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise wrong(path, f"{len(content)} bytes that do not unpack ({error})", "a whole gzip file") from error
     if len(unpacked) > LARGEST:

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from tzwc.compiled import CompiledModule
 from tzwc.errors import InvalidArgumentError
+from tzwc.foreign import shown
 from tzwc.gpu.captured import CapturedModel, checked
 from tzwc.gpu.lowered import Program
 from tzwc.gpu.processes import Process, require_triton
@@ -127,7 +128,7 @@ def _prepared(
     options: Mapping[str, Any],
 ) -> tuple[Target, CapturedModel, dict[str, Any]]:
     if not isinstance(model, nn.Module):
-        raise InvalidArgumentError(f"model={model!r} is a {type(model).__name__}; give a torch.nn.Module")
+        raise InvalidArgumentError(f"model={shown(model)} is a {type(model).__name__}; give a torch.nn.Module")
     chosen = Target.parse(target)
     names, settings = checked([] if plain else passes, options)
     require_triton()

@@ -17,6 +17,7 @@ from tzwc.inspection.model import SpecialisationInfo
 from tzwc.inspection.report import Report, json_safe
 from tzwc.inspection.serialize import stage_to_dict
 from tzwc.inspection.text import to_python
+from tzwc.paths import as_path
 
 __all__ = ["dump"]
 
@@ -44,7 +45,7 @@ def dump(
     Raises:
         InvalidArgumentError: ``directory`` is a file or cannot be written to, or two specialisations share a name.
     """
-    top = Path(directory)
+    top = as_path(directory)
     whole = report if report is not None else Report("model", tuple(specialisations))
     page, note = _page(whole)
     whole = replace(whole, notes=(*whole.notes, note)) if note else whole

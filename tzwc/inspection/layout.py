@@ -12,9 +12,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
 
-__all__ = ["Block", "Bullets", "Facts", "Heading", "Paragraph", "Table", "markdown", "plain", "rich_blocks"]
+__all__ = [
+    "Block",
+    "Bullets",
+    "Facts",
+    "Heading",
+    "Paragraph",
+    "Presented",
+    "Table",
+    "markdown",
+    "plain",
+    "rich_blocks",
+]
 
 WIDTH = 100
 
@@ -180,3 +191,21 @@ def rich_blocks(blocks: Iterable[Block]) -> Iterator[RenderableType]:
             for row in block.rows:
                 table.add_row(*(Text(cell) for cell in row))
             yield Padding(table, (0, 0, 0, 2))
+
+
+class Presented:
+    """What can be printed, shown with rich and written as Markdown, all from its blocks."""
+
+    def blocks(self) -> list[Block]:
+        """What is shown."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return plain(self.blocks())
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield from rich_blocks(self.blocks())
+
+    def to_markdown(self) -> str:
+        """It as GitHub-flavoured Markdown."""
+        return markdown(self.blocks())

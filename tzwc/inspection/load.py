@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tzwc.errors import InvalidArgumentError
-from tzwc.paths import is_file, is_folder
+from tzwc.paths import as_path, is_file, is_folder, read_whole, why_not
 from tzwc.stage import Stage
 
 __all__ = ["load_stage", "pairs", "stage_files"]
@@ -18,15 +18,17 @@ def load_stage(path: Path) -> Stage:
     Raises:
         InvalidArgumentError: there is no such file, or it holds no stage.
     """
-    if not is_file(path):  # a pipe would be waited for, and a device never ends
+    path = as_path(path)
+    if not is_file(path):
         raise InvalidArgumentError(f"{str(path)!r} is no file: give a stage of a dump")
     try:
-        return Stage.from_json(path.read_text(encoding="utf-8"))
+        return Stage.from_json(read_whole(path).decode())
     except UnicodeDecodeError as error:
         raise InvalidArgumentError(f"{path} is not text ({error}): give a stage of a dump") from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidArgumentError(f"{str(path)!r} cannot be read ({reason}): give a stage of a dump") from error
+        raise InvalidArgumentError(
+            f"{str(path)!r} cannot be read ({why_not(error)}): give a stage of a dump"
+        ) from error
 
 
 def stage_files(folder: Path) -> dict[str, dict[str, Path]]:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tzwc.inspection.layout import Block, markdown, plain, rich_blocks
+from tzwc.inspection.layout import Block, Presented
 from tzwc.inspection.model import SpecialisationInfo
 from tzwc.inspection.sections import operations, report_blocks, specialisation_blocks
 from tzwc.pipeline import Stage
 from tzwc.remarks import Remark, RemarkKind, select
 
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType
-
 __all__ = ["Report", "json_safe"]
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Presented):
     """A report, made from plain data; print it, show it with rich, or take it as Markdown or as a dictionary.
 
     The printed forms are abbreviated, always with a count of what they leave out; :meth:`to_dict` is complete.
@@ -75,16 +72,6 @@ class Report:
             for info in self.specialisations
         )
         return replace(self, remarks=chosen(self.remarks), specialisations=infos)
-
-    def __str__(self) -> str:
-        return plain(self.blocks())
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        yield from rich_blocks(self.blocks())
-
-    def to_markdown(self) -> str:
-        """The report as GitHub-flavoured Markdown."""
-        return markdown(self.blocks())
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that the report knows, as JSON-safe data; graphs are given by their counts only."""

@@ -19,6 +19,7 @@ import torch
 from torch import fx, nn
 
 from tzwc.errors import InvalidArgumentError
+from tzwc.foreign import examined, shown
 from tzwc.graph import location
 from tzwc.inspection.arguments import decode, encode
 from tzwc.inspection.constants import decode_tensor, encode_tensor
@@ -89,6 +90,7 @@ def _node_to_dict(node: fx.Node, estimate: tuple[float, float, int] | None) -> d
     }
 
 
+@examined("data")
 def graph_from_dict(
     data: Mapping[str, Any],
     *,
@@ -130,7 +132,7 @@ def _graph_from_dict(
     data: Mapping[str, Any], constants: Mapping[str, torch.Tensor], targets: Mapping[str, Callable[..., Any]]
 ) -> fx.Graph:
     if data.get("format") != FORMAT:
-        raise InvalidArgumentError(f"graph data has format {data.get('format')!r}, expected {FORMAT!r}")
+        raise InvalidArgumentError(f"graph data has format {shown(data.get('format'))}, expected {FORMAT!r}")
     held: dict[str, Any] = {}
     for name, content in data["constants"].items():
         held[_dotted(name)] = decode_tensor(name, content, constants)
@@ -174,15 +176,15 @@ def _target(entry: Mapping[str, Any], held: Mapping[str, Any], targets: Mapping[
     if op == "get_attr" and target in held:
         return target
     raise InvalidArgumentError(
-        f"node {entry['name']!r} is {op!r} of {target!r}: expected a placeholder, a call_function, the output, or a "
-        "get_attr of one of the constants and submodules in the file"
+        f"node {shown(entry['name'])} is {shown(op)} of {shown(target)}: expected a placeholder, a "
+        "call_function, the output, or a get_attr of one of the constants and submodules in the file"
     )
 
 
 def _identifier(name: Any) -> str:
     # torch.fx writes names into the source code that it compiles: anything else could be code.
     if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
-        raise InvalidArgumentError(f"name {name!r:.80} is not a Python identifier")
+        raise InvalidArgumentError(f"name {shown(name, 80)} is not a Python identifier")
     return name
 
 
@@ -265,6 +267,7 @@ def stage_to_dict(stage: Stage, root: nn.Module | None = None) -> dict[str, Any]
     }
 
 
+@examined("data")
 def stage_from_dict(
     data: Mapping[str, Any],
     *,

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tzwc.ops.differentiation import register_derivatives
+
 __all__ = ["irfftn", "rfftn"]
 
 _LIBRARY = torch.library.Library("tzwc", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -125,4 +127,4 @@ for _name, _kernel, _shape, _setup, _backward in (
 ):
     _LIBRARY.impl(_name, _kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"tzwc::{_name}", _shape, lib=_LIBRARY)
-    torch.library.register_autograd(f"tzwc::{_name}", _backward, setup_context=_setup, lib=_LIBRARY)
+    register_derivatives(_LIBRARY, _name, _kernel, _backward, _setup)

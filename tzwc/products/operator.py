@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tzwc.ops.differentiation import is_differentiated
 from tzwc.watch.extension import disabled, extension
 
 __all__ = ["available", "obstacle", "product"]
@@ -47,12 +48,15 @@ def obstacle() -> str:
 def product(a: Tensor, b: Tensor) -> Tensor:
     """``a @ b`` for matrices: `(M, K)` or `(B, M, K)` times `(K, N)` or `(B, K, N)`, float32 on CPU.
 
-    An operand without a batch is shared by all matrices of the other. No size may be zero. No derivative: the operator
-    is put into graphs whose derivatives have been taken already.
+    An operand without a batch is shared by all matrices of the other. No size may be zero. Where it is differentiated,
+    ATen multiplies. The operator itself has no derivatives and refuses: it is put into graphs whose derivatives have
+    been taken already, and to ask for more than that would cost every product some microseconds.
 
     Returns:
         `(M, N)` or `(B, M, N)`, contiguous.
     """
+    if is_differentiated(a, b):
+        return _composed(a, b)
     result: Tensor = torch.ops.tzwc.product(a, b)
     return result
 
@@ -63,9 +67,10 @@ def _shape(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _multiply(a: Tensor, b: Tensor) -> Tensor:
+    if is_differentiated(a, b):
+        raise NotImplementedError("tzwc::product has no derivatives: call product() around it, or torch.matmul")
     if not available():
-        with torch._C._DisableAutocast():  # which the operator does not know, so that its results stay float32
-            return torch.matmul(a, b)
+        return _composed(a, b)
     result = _shape(a, b)
     if a.dim() == b.dim():
         _native.products_multiply(a, b, result)
@@ -79,6 +84,12 @@ def _multiply(a: Tensor, b: Tensor) -> Tensor:
     else:
         _one_by_one([a] * len(b), b.unbind(), result)
     return result
+
+
+def _composed(a: Tensor, b: Tensor) -> Tensor:
+    """By operators that PyTorch can differentiate."""
+    with torch._C._DisableAutocast():  # which the operator does not know, so that its results stay float32
+        return torch.matmul(a, b)
 
 
 def _one_by_one(a: Any, b: Any, results: Tensor) -> None:

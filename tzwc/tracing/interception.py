@@ -6,7 +6,6 @@ import builtins
 import logging
 import random
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tzwc.tracing.custom_functions import recorded_whole
+from tzwc.tracing.patches import Patches
 from tzwc.tracing.tracer import Tracer
 
 __all__ = ["Interception"]
@@ -41,98 +41,48 @@ class Interception:
         self._undo: list[tuple[Tensor, Tensor]] = []
         self._lent: list[tuple[Tensor, Tensor]] = []
         self._tracer = tracer
-        self._thread = threading.get_ident()
+        self._patches = Patches()
         self._functions = ExitStack()
 
     @contextmanager
     def active(self) -> Iterator[None]:
         """Intercept; on exit everything is as it was, data that were moved included."""
-        tracer = self._tracer
+        tracer, function, attribute = self._tracer, self._patches.function, self._patches.attribute
         with ExitStack() as stack, self._functions:
             for name in ("tolist", "__repr__", "__str__", "__reduce_ex__"):
-                stack.enter_context(self._patched(Tensor, name, self._reading(name)))
+                stack.enter_context(function(Tensor, name, self._reading(name)))
             for name in ("numpy", "__array__", "__dlpack__"):
-                stack.enter_context(self._patched(Tensor, name, self._lending(name)))
-            stack.enter_context(self._patched(Tensor, "__int__", self._integer))
-            stack.enter_context(self._patched(Tensor, "item", self._item))
+                stack.enter_context(function(Tensor, name, self._lending(name)))
+            stack.enter_context(function(Tensor, "__int__", self._integer))
+            stack.enter_context(function(Tensor, "item", self._item))
             for name in ("register_hook", "retain_grad", "register_post_accumulate_grad_hook"):
-                stack.enter_context(self._patched(Tensor, name, self._needing_history(name)))
+                stack.enter_context(function(Tensor, name, self._needing_history(name)))
             for owner, name in ((Tensor, "backward"), (torch.autograd, "grad"), (torch.autograd, "backward")):
-                stack.enter_context(self._patched(owner, name, self._refusing("differentiates inside forward")))
+                stack.enter_context(function(owner, name, self._refusing("differentiates inside forward")))
             for name in ("grad_fn", "grad", "is_leaf"):
-                stack.enter_context(self._property(name, self._history(name)))
-            stack.enter_context(self._property("_version", self._version))
-            stack.enter_context(self._property("requires_grad", self._asks_requires_grad, self._set_requires_grad))
-            stack.enter_context(self._patched(Tensor, "requires_grad_", self._requires_grad_))
-            stack.enter_context(self._property("data", None, self._set_data))
+                stack.enter_context(attribute(name, self._history(name)))
+            stack.enter_context(attribute("_version", self._version))
+            stack.enter_context(attribute("requires_grad", self._asks_requires_grad, self._set_requires_grad))
+            stack.enter_context(function(Tensor, "requires_grad_", self._requires_grad_))
+            stack.enter_context(attribute("data", None, self._set_data))
             for symbol in _SYMBOLS:
                 for name in ("__repr__", "__str__", "__format__"):
-                    stack.enter_context(self._patched(symbol, name, _as_number(name)))
-            stack.enter_context(self._patched(torch.autocast, "__enter__", tracer.autocast.begins))
-            stack.enter_context(self._patched(torch.autocast, "__exit__", tracer.autocast.ends))
-            stack.enter_context(self._patched(builtins, "print", self._print))
-            stack.enter_context(self._patched(sys.stdout, "write", self._refusing("writes to the standard output")))
-            stack.enter_context(self._patched(logging.Logger, "handle", self._log))
+                    stack.enter_context(function(symbol, name, _as_number(name)))
+            stack.enter_context(function(torch.autocast, "__enter__", tracer.autocast.begins))
+            stack.enter_context(function(torch.autocast, "__exit__", tracer.autocast.ends))
+            stack.enter_context(function(builtins, "print", self._print))
+            stack.enter_context(function(sys.stdout, "write", self._refusing("writes to the standard output")))
+            stack.enter_context(function(logging.Logger, "handle", self._log))
             for owner, name in _generators():
                 refuse = self._refusing("draws random numbers outside of PyTorch, whose values would be frozen")
-                stack.enter_context(self._patched(owner, name, refuse))
-            stack.enter_context(self._patched(torch._C.ScriptFunction, "__call__", self._script))
-            stack.enter_context(self._patched(torch._functorch.utils, "unwrap_dead_wrappers", self._function))
+                stack.enter_context(function(owner, name, refuse))
+            stack.enter_context(function(torch._C.ScriptFunction, "__call__", self._script))
+            stack.enter_context(function(torch._functorch.utils, "unwrap_dead_wrappers", self._function))
             try:
                 yield
             finally:
                 for tensor, data in reversed(self._undo):
                     _base.data.__set__(tensor, data)
-
-    # --- the machinery ----------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _patched(self, owner: Any, name: str, replacement: Callable[..., Any]) -> Iterator[None]:
-        """Let ``owner.name`` be ``replacement``, which gets the original first; other threads get the original."""
-        inherited = name not in vars(owner)
-        original = getattr(owner, name)
-
-        def here(*args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() != self._thread:
-                return original(*args, **kwargs)
-            return replacement(original, *args, **kwargs)
-
-        setattr(owner, name, here)
-        try:
-            yield
-        finally:
-            if inherited:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, original)
-
-    @contextmanager
-    def _property(
-        self, name: str, get: Callable[[Tensor], Any] | None, set_: Callable[[Tensor, Any], None] | None = None
-    ) -> Iterator[None]:
-        base = getattr(_base, name)
-        inherited = name not in vars(Tensor)
-        before = vars(Tensor).get(name)
-
-        def getter(tensor: Tensor) -> Any:
-            if get is None or threading.get_ident() != self._thread:
-                return base.__get__(tensor)
-            return get(tensor)
-
-        def setter(tensor: Tensor, value: Any) -> None:
-            if set_ is None or threading.get_ident() != self._thread:
-                base.__set__(tensor, value)
-            else:
-                set_(tensor, value)
-
-        setattr(Tensor, name, property(getter, setter))
-        try:
-            yield
-        finally:
-            if inherited:
-                delattr(Tensor, name)
-            else:
-                setattr(Tensor, name, before)
 
     def _refusing(self, what: str) -> Callable[..., Any]:
         def refuse(original: Any, *args: Any, **kwargs: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,17 +19,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tzwc.capacity import memory_of
 from tzwc.data import Dataset, Normalisation
 from tzwc.errors import TzwcError
 from tzwc.models import Terminator, TerminatorSpec
-from tzwc.paths import is_folder
+from tzwc.paths import as_path, is_folder, read_whole
 from tzwc.training.logs import Row
-from tzwc.training.metadata import check_mates, check_metadata, check_size, read_normalisation
+from tzwc.training.metadata import check_mates, check_metadata, check_size, read_header, read_normalisation
 from tzwc.training.recipe import Recipe
 
 __all__ = ["Checkpoint", "CheckpointError", "optimizer_state", "prepare", "restore_optimizer"]
 
 FORMAT = "tzwc-training-1"
+
+_UNREADABLE = (AssertionError, AttributeError, KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+"""What reading tensors and JSON raises besides the errors of safetensors, of dtypes that torch has not for example."""
 
 
 class CheckpointError(TzwcError):
@@ -113,16 +118,19 @@ class Checkpoint:
 
         Raises:
             CheckpointError: there is none, it is damaged, or something else wrote it.
+            InvalidArgumentError: ``path`` is no path.
         """
+        path = as_path(path)
         path = path / "last.safetensors" if is_folder(path) else path
         package = _safetensors()
         try:
-            with package.safe_open(path, framework="pt") as file:
-                metadata = json.loads((file.metadata() or {}).get("tzwc", "null"))
-                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Not safe_open, which maps the file: a tensor would change with it, and end the process when it is cut.
+            content = read_whole(path, memory_of(torch.device("cpu")) or sys.maxsize)
+            tensors: dict[str, Tensor] = package.torch.load(content)
+            metadata = json.loads(read_header(content).get("tzwc", "null"))
         except FileNotFoundError as error:
             raise CheckpointError(f"{path}: no such checkpoint; give what 'tzwc train' wrote, or its folder") from error
-        except (package.SafetensorError, OSError, ValueError, RuntimeError) as error:
+        except (package.SafetensorError, *_UNREADABLE) as error:
             raise CheckpointError(f"{path}: not a whole safetensors file ({error}); take an earlier copy") from error
         if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
             raise CheckpointError(f"{path}: holds no {FORMAT!r} metadata; expected a file that 'tzwc train' wrote")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,11 +10,20 @@ from typing import Any
 from torch import Tensor
 
 from tzwc.data import Normalisation
-from tzwc.models import SlowNetSpec, TerminatorSpec
+from tzwc.foreign import shown
+from tzwc.models import TerminatorSpec
+from tzwc.models.extent import parameter_count
 
-__all__ = ["check_mates", "check_metadata", "check_size", "read_normalisation"]
+__all__ = ["check_mates", "check_metadata", "check_size", "read_header", "read_normalisation"]
 
 _RUNNING = {"loss", "right"}
+
+
+def read_header(content: bytes) -> dict[str, str]:
+    """The metadata of a whole safetensors file: its first eight bytes say how long the JSON is that follows."""
+    length = int.from_bytes(content[:8], "little")
+    found: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+    return found
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
@@ -74,13 +84,10 @@ def check_size(spec: TerminatorSpec, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: it is.
     """
-    longest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
-    nets = [net for net in vars(spec).values() if isinstance(net, SlowNetSpec)]
-    layers = [net.layers_of(block) for net in nets for block in range(min(spec.blocks, len(tensors)))]
-    sizes = [*spec.sizes, *spec.channels, spec.classes, *(net.hidden for net in nets)]
-    sizes += [branch.kernel_size for branch in spec.local]
-    small = max(sizes) <= longest and max([spec.blocks, *layers]) <= len(tensors)
-    _require(small, "spec", spec, "a model of the size of the stored parameters")
+    stored = sum(tensor.numel() for tensor in tensors.values())
+    declared = parameter_count(spec)
+    expected = f"a model of {stored:,} parameters, as many as are stored, not {declared:,}"
+    _require(declared <= stored, "spec", spec, expected)
 
 
 def _number(value: Any) -> bool:
@@ -94,5 +101,4 @@ def _numbers(value: Any) -> bool:
 
 def _require(condition: bool, field: str, value: object, expected: str) -> None:
     if not condition:
-        text = repr(value)
-        raise ValueError(f"{field} = {text[:80]}{'…' if len(text) > 80 else ''}: expected {expected}")
+        raise ValueError(f"{field} = {shown(value, 80)}: expected {expected}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from tzwc.data import PERMUTED, DataError, permutation
 from tzwc.models import TerminatorSpec
-from tzwc.paths import is_file
+from tzwc.paths import as_path, is_file, read_whole
 from tzwc.training.checkpoint import Checkpoint
 
 __all__ = ["Prediction", "predict", "read_input"]
@@ -74,6 +75,7 @@ def read_input(path: Path, spec: TerminatorSpec, *, permuted: bool = False) -> T
         DataError: the file cannot be read, or it has another shape; nothing is resized silently.
     """
     expected = (spec.in_channels, *spec.sizes)
+    path = as_path(path)
     if not is_file(path):
         raise DataError(f"{path}: no such file; give images or .npy files")
     if path.suffix == ".npy":
@@ -102,9 +104,8 @@ def _array(path: Path) -> Tensor:
     import numpy
 
     try:
-        with path.open("rb") as file:
-            # Not numpy.load, which opens archives and pickles under this name as well.
-            values = numpy.lib.format.read_array(file, allow_pickle=False)
+        # Not numpy.load, which opens archives and pickles under this name as well.
+        values = numpy.lib.format.read_array(io.BytesIO(read_whole(path)), allow_pickle=False)
     except Exception as error:  # the header is Python text: of damaged ones its parser says whatever comes up
         raise DataError(
             f"{path}: not a plain .npy array ({error}); archives, and arrays of objects, are refused"
@@ -127,7 +128,7 @@ def _image(path: Path, spec: TerminatorSpec) -> Tensor:
     if channels not in (1, 3):
         raise DataError(f"{path}: an image has 1 or 3 channels, the model {channels}; give a .npy file")
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(read_whole(path))) as image:
             if image.width * image.height != math.prod(spec.sizes):  # before it is unpacked: it may be huge
                 found = f"{image.height}×{image.width} pixels"
                 raise DataError(f"{path}: found {found}, expected {_sizes(spec)}; resize it beforehand")

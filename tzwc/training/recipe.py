@@ -12,7 +12,8 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import nn
 
-from tzwc.errors import InvalidArgumentError
+from tzwc.errors import InvalidArgumentError, SpecError
+from tzwc.foreign import examined, make_exact, shown
 from tzwc.models import Kar2, Kar3
 from tzwc.models.losses import SlowLoss
 from tzwc.models.validation import closest, known_fields, one_of, plain, positive_int, require
@@ -71,7 +72,9 @@ class Recipe:
     ema: float | None = None
     seed: int = 0
 
+    @examined("a field of Recipe", SpecError)
     def __post_init__(self) -> None:
+        make_exact(self)
         for name in ("epochs", "batch", "micro_batches"):
             positive_int(name, getattr(self, name))
             require(getattr(self, name) <= 2**31, name, getattr(self, name), f"at most {2**31}")
@@ -127,7 +130,7 @@ class Recipe:
             if isinstance(error, InvalidArgumentError):
                 raise
             raise InvalidArgumentError(
-                f"optimizer_options = {dict(self.optimizer_options)!r}: {self.optimizer} refuses them: {error}"
+                f"optimizer_options = {shown(self.optimizer_options)}: {self.optimizer} refuses them: {error}"
             ) from error
         return made
 
@@ -146,6 +149,7 @@ class Recipe:
         return cast("dict[str, Any]", plain(dataclasses.asdict(self)))
 
     @classmethod
+    @examined("fields", SpecError)
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
         """The inverse of :meth:`to_dict`; absent fields take their defaults.
 

@@ -28,6 +28,8 @@ from typing import Any, Literal, get_args
 
 import platformdirs
 
+from tzwc.paths import read_whole
+
 __all__ = ["SCHEMA", "VARIABLE", "Entry", "Kind", "Store", "TuningWarning", "cache_directory", "seconds_of"]
 
 VARIABLE = "TZWC_CACHE_DIR"
@@ -197,13 +199,7 @@ class Store:
 
 
 def _read(path: Path) -> str:
-    """The text of a regular file: a pipe would be waited for, and a disk image would fill the memory."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError("not a regular file")
-    if status.st_size > LARGEST:
-        raise OSError(f"{status.st_size} bytes")
-    return path.read_text(encoding="utf-8")
+    return read_whole(path, LARGEST).decode()
 
 
 def _parse(text: str) -> dict[str, Any] | str:

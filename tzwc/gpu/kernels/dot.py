@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.library import custom_op, triton_op, wrap_triton
 
 from tzwc.gpu.kernels.choice import MOST_VALUES
+from tzwc.ops.differentiation import tangents_may_flow
 
 __all__ = ["dot", "dot_kernel"]
 
@@ -103,6 +104,8 @@ def dot(z: Tensor, kernel: Tensor | None, values: list[Tensor], tf32: bool) -> T
     Returns:
         `(len(values), B, C, M, P)`, contiguous.
     """
+    if tangents_may_flow():
+        raise NotImplementedError("tzwc_gpu::hyperzzw_dot has no forward-mode derivative: use tzwc.ops.hyperzzw_dot")
     batch, channels, rows, inner = z.shape
     columns = values[0].shape[-1]
     result = z.new_empty((len(values), batch, channels, rows, columns))
