@@ -154,8 +154,9 @@ def _plan(root: fx.Node, facts: AliasFacts, static: set[fx.Node], context: PassC
         begin, end = (bound - reading.shift[a] for bound in reading.hull[a])
         parts.append(linear_part(x.lengths[a], taps.lengths[a], points, shift, begin, end))
     scale = replace(spectrum, power=spectrum.power + inverse.power).scale
-    if not math.isfinite(scale):
-        raise Declined(f"the factor {scale} in front of the convolution is not finite")
+    numbers = torch.finfo(root.meta["val"].dtype)
+    if spectrum.factor != 0 and not numbers.tiny <= abs(scale) <= numbers.max:
+        raise Declined(f"the factor {scale} in front of the convolution is no normal number of {numbers.dtype}")
     what = FourierConvolution(
         x=x,
         taps=taps,

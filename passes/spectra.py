@@ -61,10 +61,13 @@ class Spectrum:
 
     @property
     def scale(self) -> float:
-        """The factor in front of the product of unnormalised spectra; a single rounding."""
+        """The factor in front of the product of unnormalised spectra; one rounding, infinite where it is too large."""
         n = math.prod(self.sizes)
         whole = math.floor(self.power)
-        exact = float(self.factor * Fraction(n) ** whole)
+        try:
+            exact = float(self.factor * Fraction(n) ** whole)
+        except OverflowError:
+            return math.inf if self.factor > 0 else -math.inf
         return exact if whole == self.power else exact * math.sqrt(n)
 
     def renamed(self, old: int, new: int) -> Spectrum:
@@ -211,9 +214,7 @@ class SpectrumReader:
             (node, *a.nodes, *b.nodes),
         )
 
-    def _size(self, spectrum: Spectrum, label: Label) -> Size:
-        if label is None:
-            return 1
+    def _size(self, spectrum: Spectrum, label: int) -> Size:
         if label < 0:
             n = spectrum.sizes[label]
             return n // 2 + 1 if spectrum.half and label == -1 else n

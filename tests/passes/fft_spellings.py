@@ -75,6 +75,17 @@ DEPTHWISE = {
         out(tf.rfft(x, n=N) * tf.rfft(k, n=N))
     ),
     "every second": lambda k, x: out(tf.rfft(x, n=N) * tf.rfft(k, n=N))[..., 1:L:2],
+    "flipped channels": lambda k, x: out(tf.rfft(x.flip(1), n=N) * tf.rfft(k, n=N))[..., :L],
+    "reflected padding": lambda k, x: out(tf.rfft(F.pad(x, (4, 0), "reflect"), n=N) * tf.rfft(k, n=N))[..., :L],
+    "padded by ones": lambda k, x: out(tf.rfft(F.pad(x, (4, 0), value=1.0), n=N) * tf.rfft(k, n=N))[..., :L],
+    "joined with other values": lambda k, x: out(
+        tf.rfft(torch.cat([x[..., :8], x[..., 4:]], -1), n=N) * tf.rfft(k, n=N)
+    )[..., :L],
+    "rotated samples": lambda k, x: out(tf.rfft(x.roll(1, 0), n=N) * tf.rfft(k, n=N))[..., :L],
+    "some channels": lambda k, x: out(tf.rfft(x, n=N) * tf.rfft(k, n=N))[:, 1:],
+    "rotated by the number of samples": lambda k, x: out(tf.rfft(x.roll(x.shape[0], -1), n=N) * tf.rfft(k, n=N))[
+        ..., :L
+    ],
     "cut by n": lambda k, x: out(tf.rfft(x, n=N) * tf.rfft(k.repeat(1, 4), n=N))[..., -1:],
     "in-place product": lambda k, x: out(tf.rfft(x, n=N).mul_(tf.rfft(k, n=N)))[..., :L],
     "kernel of a network": lambda k, x: out(tf.rfft(x, n=N) * tf.rfft(torch.sin(k * 3), n=N))[..., :L],

@@ -39,6 +39,35 @@ PRODUCTS: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...], str]] = {
         (double(C, N), double(B, C, N), double(B, C, 2 * N), double(B * C)),
         "has a bias",
     ),
+    "transposed": (
+        lambda k, z, v: torch.convolution(
+            v.reshape(1, B * C, 2 * N), (z * k).reshape(B * C, 1, N), None, [1], [0], [1], True, [0], B * C
+        ),
+        (double(C, N), double(B, C, N), double(B, C, 2 * N)),
+        "the convolution is transposed",
+    ),
+    "complex": (
+        lambda k, z, v: _per_sample(k, z, v).real,
+        tuple(torch.complex(double(*s), double(*s)) for s in ((C, N), (B, C, N), (B, C, 2 * N))),
+        "is not floating-point",
+    ),
+    "one kernel for all samples": (
+        lambda k, z, v: F.conv1d(v[:1], (z * k).unsqueeze(1), groups=C),
+        (double(C, N), double(C, N), double(B, C, 2 * N)),
+        "has not one kernel for each sample and channel",
+    ),
+    "reversed along one axis of two": (
+        lambda k, z, v: F.conv2d(
+            v.reshape(1, B * C, 2 * N, N), (z * k).reshape(B * C, 1, N, N).flip(-1), groups=B * C, padding=2
+        ),
+        (double(C, N, N), double(B, C, N, N), double(B, C, 2 * N, N)),
+        "the taps are reversed along some axes only",
+    ),
+    "cropped values": (
+        lambda k, z, v: _per_sample(k, z, F.pad(v.reshape(1, B * C, 2 * N), (1, -1))),
+        (double(C, N), double(B, C, N), double(B, C, 2 * N)),
+        "the values have not the samples and channels",
+    ),
     "a scalar": (
         lambda z, v: F.conv1d(v, (z * 2.0).unsqueeze(1), groups=C),
         (double(C, N), double(B, C, 2 * N)),
@@ -54,6 +83,27 @@ def test_products(name: str) -> None:
     stages = program.run("normalize", "cse", "fuse_hyperzzw")
     assert not any("hyperzzw" in call for call in program.counts())
     assert any(reason in remark.reason for remark in remarks(stages, "declined"))
+    (found,) = program.evaluate(*tensors)
+    assert torch.equal(found, program.model(*tensors))
+
+
+NOT_MEANT: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...]]] = {
+    "kernels in reverse order": (
+        lambda k, z, v: F.conv1d(v.reshape(1, B * C, 2 * N), (z * k).reshape(B * C, 1, N).flip(0), groups=B * C),
+        (double(C, N), double(B, C, N), double(B, C, 2 * N)),
+    ),
+    "a cube": (lambda z: z * z * z, (double(B, C, N),)),
+    "a gate of integers": (lambda k, z: z * k * z, (torch.ones(C, N).long(), torch.ones(B, C, N).long())),
+}
+
+
+@pytest.mark.parametrize("name", NOT_MEANT)
+def test_what_is_not_meant_as_an_operator_is_left_without_a_word(name: str) -> None:
+    function, tensors = NOT_MEANT[name]
+    program = capture_function(function, [], *tensors)
+    stages = program.run("normalize", "cse", "fuse_hyperzzw")
+    assert not any("hyperzzw" in call for call in program.counts())
+    assert not remarks(stages, "declined")
     (found,) = program.evaluate(*tensors)
     assert torch.equal(found, program.model(*tensors))
 

@@ -38,7 +38,14 @@ def test_every_spelling_is_recognised(function, kernel, x, mode):
 
 OPEN = [
     *("padded to 2L", "complex transforms", "padded by F.pad", "correlation", "kernel divided, forward", "two parts"),
-    *("product by einsum", "spectrum unsqueezed", "one kernel for all", "operators of the library"),
+    *(
+        "product by einsum",
+        "spectrum unsqueezed",
+        "one kernel for all",
+        "operators of the library",
+        "some channels",
+        "rotated by the number of samples",
+    ),
 ]
 OPEN_CASES = [(n, DEPTHWISE[n], (C, K), (B, C, L)) for n in OPEN]
 OPEN_CASES += [(f"dense, {n}", DENSE[n], (D, C, K), (B, C, L)) for n in ("einsum", "product and sum", "no sum")]
@@ -56,6 +63,18 @@ def test_the_batch_stays_open(function, kernel, x, mode):
     assert not transforms(program)
     assert_close(program)
     assert_close(program, double(B + 3, *x[1:]))
+
+
+def test_rotations_of_samples_and_channels_stay_around_the_convolution():
+    def function(k, x):
+        return tf.fftshift(out(tf.rfft(tf.fftshift(x), n=N) * tf.rfft(k, n=N)))[..., 1:]
+
+    program = capture_program(function, double(C, K), double(B, C, L), dynamic=False)
+    program.run(*PASSES, convolution="fft")
+    assert transforms(program) == ["aten.fft_fftshift.default"]
+    assert program.counts()["aten.fft_fftshift.default"] == 2
+    assert program.counts()[FFT] == 1
+    assert_close(program)
 
 
 @pytest.mark.parametrize(
