@@ -96,12 +96,6 @@ class Change:
         """The dotted name of an entry."""
         return f"{self.path}.{key}".lstrip(".") if isinstance(self.after, dict) else f"{self.path}[{key}]"
 
-    def names(self) -> list[str]:
-        """The dotted names of everything that changed, as far as it has names."""
-        if isinstance(self.after, dict) or (isinstance(self.after, list) and len(self.before) == len(self.after)):
-            return [self.path_of(key) for key in self.keys()]
-        return [self.path]
-
 
 class PythonState:
     """Shallow copies of every container that hangs off a module, its hooks or the arguments of a call."""
@@ -204,7 +198,7 @@ _PLAIN = (int, float, complex, bool, str, bytes, set, frozenset, torch.dtype, to
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Identical, or equal plain data."""
+    """Identical, or equal plain data; 0.0 is not -0.0."""
     if a is b:
         return True
     if type(a) is not type(b):
@@ -213,4 +207,4 @@ def _same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
-    return isinstance(a, _PLAIN) and bool(a == b)
+    return isinstance(a, _PLAIN) and bool(a == b) and (isinstance(a, (set, frozenset)) or repr(a) == repr(b))

@@ -121,8 +121,9 @@ def capture_call(
             try:
                 captured = tracing.run(tuple(args), kwargs)
             except Counted as found:
-                if counters:
-                    raise
+                if counters:  # set to another value, not counted up
+                    path = found.entries[0][0]
+                    raise UnsettledError(f"forward sets the integer {path!r}, which a graph cannot replay") from None
                 counters = found.entries
             except Exception:
                 if not numbers or not tracing.numbers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from itertools import chain
-from operator import attrgetter, itemgetter
+from operator import attrgetter, is_, itemgetter
 from typing import Any
 
 import torch
@@ -101,7 +101,7 @@ class ModuleGuard:
     def holds(self) -> bool:
         """Whether nothing has changed since construction, but for training flags and tensors."""
         try:
-            if list(map(self._without_exempt, self._lists)) != self._list_copies:
+            if not all(map(_same_contents, map(self._without_exempt, self._lists), self._list_copies)):
                 return False
             if not self._watch.changed() and not self._habits.changed():
                 return True
@@ -204,14 +204,32 @@ def _equal(now: tuple[Any, ...], then: tuple[Any, ...]) -> bool:
     return all(a is b or (type(a) is type(b) and a == b and repr(a) == repr(b)) for a, b in zip(now, then, strict=True))
 
 
+def _same_contents(now: Any, then: Any) -> bool:
+    """The same objects in two lists or sets, or at least nothing that a program could tell apart."""
+    return len(now) == len(then) and (all(map(is_, now, then)) or _same(now, then))
+
+
 def _same_entries(now: dict[Any, Any], then: dict[Any, Any]) -> bool:
-    return now.keys() == then.keys() and all(_same(now[k], v) for k, v in then.items())
+    return now.keys() == then.keys() and all(
+        # Tensors in dictionaries are read as inputs of the graph.
+        (isinstance(now[k], torch.Tensor) and isinstance(v, torch.Tensor)) or _same(now[k], v)
+        for k, v in then.items()
+    )
 
 
 def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
-        return isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
-    return a is b or bool(a == b)
+    """As :func:`_equal`, in nested containers too; of tensors, only one and the same."""
+    if a is b:
+        return True
+    if type(a) is not type(b) or isinstance(a, torch.Tensor):
+        return False
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
+    if isinstance(a, (set, frozenset)):
+        return a == b and sorted(map(repr, a)) == sorted(map(repr, b))
+    return bool(a == b) and repr(a) == repr(b)
 
 
 def _ties(modules: Sequence[nn.Module]) -> list[tuple[dict[str, Any], str, dict[str, Any], str]]:

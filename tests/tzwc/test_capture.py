@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 import tzwc
 from tests.tzwc.programs import HyperConv, WithBuffers, example
+from tests.tzwc.test_faithful import Written
 from tzwc.graph import location
 from tzwc.graph_capture import Capture
 
@@ -152,6 +155,42 @@ def _on_meta() -> nn.Module:
     return nn.Linear(4, 4, device="meta")
 
 
+@dataclasses.dataclass
+class _Result:
+    value: Tensor
+
+
+class _Subclass(nn.Parameter):
+    pass
+
+
+def _with_subclass() -> nn.Module:
+    model = nn.Linear(4, 4)
+    model.weight = _Subclass(model.weight.detach())
+    return model
+
+
+def _with_backward_hook() -> nn.Module:
+    model = nn.Sequential(nn.ReLU())
+    model[0].register_full_backward_hook(lambda *_: None)
+    return model
+
+
+def _written(function: Callable[..., Any], **attributes: Any) -> Callable[[], nn.Module]:
+    return lambda: Written(function, **attributes)
+
+
+# What the program has got hold of before it is traced cannot be intercepted.
+_DRAWS = {"python": random.random, "numpy": numpy.random.rand}
+_KEPT: list[Tensor] = []
+
+
+def _branches_on_its_own_result(module: Any, x: Tensor) -> Tensor:
+    result = 2 * x if module.last > 0 else x
+    module.last = x.sum()
+    return result
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -161,17 +200,47 @@ def _on_meta() -> nn.Module:
         (_WritesInput, "writes to the argument"),
         (_on_meta, "meta device"),
         (lambda: nn.LazyLinear(3), "not initialised"),
+        (_with_subclass, "'weight' is a _Subclass, a tensor subclass"),
+        (_with_backward_hook, "module '0' has backward hooks"),
+        (_written(lambda _, x: x, held=random.Random(0)), "'held' holds a Random, whose changes cannot be followed"),
+        (_written(lambda _, x: x, held=[numpy.ones(3)]), "'held' holds a ndarray, whose changes cannot be followed"),
+        (_written(lambda m, x: m.held[0](x), held=(nn.ReLU(),)), "'held' holds a module that is not registered"),
+        (_written(lambda _, x: x * _DRAWS["python"]()), "draws from Python's random module"),
+        (_written(lambda _, x: x * _DRAWS["numpy"]()), r"draws from numpy\.random"),
+        (_written(lambda _, x: (numpy.random.seed(3), x)[1]), r"draws from numpy\.random"),
+        (_written(lambda _, x: (torch.manual_seed(3), x)[1]), "seeds PyTorch's random generator"),
+        (_written(lambda _, x: (_KEPT.append(2 * x), x)[1]), "a result is kept outside of the module"),
+        (_written(lambda m, x: (_KEPT.append(2 * m.weight), x)[1]), "a value is kept outside of the module"),
+        (_written(lambda m, x: (m.held.pop("a"), x)[1], held={"a": 1}), "forward deletes entries of held"),
+        (_written(lambda m, x: (setattr(m, "held", "text"), x)[1]), "forward sets 'held' to 'text'"),
+        (_written(lambda m, x: (setattr(m, "held", 5), x)[1], held=3), "forward sets the integer 'held'"),
+        (_written(lambda m, x: (m.held.update(a=_Result(x)), x)[1], held={}), r"sets 'held\.a' to a dataclass"),
+        (
+            _written(lambda m, x: (m.held.insert(0, m.held.pop()), x)[1], held=[1, object()]),
+            r"sets 'held\[0\]' to a object",
+        ),
+        (
+            _written(_branches_on_its_own_result, last=torch.ones(())),
+            "that the call before it computed from its inputs",
+        ),
     ],
 )
 def test_what_a_graph_cannot_express_is_refused(make: Callable[[], nn.Module], reason: str) -> None:
     model = make()
     attributes = dict(model.__dict__)
-    generator = random.getstate()
+    generator, arrays, tensors = random.getstate(), numpy.random.get_state()[1], torch.get_rng_state()
     with pytest.raises(tzwc.CaptureError, match=reason):
         tzwc.capture(model, torch.ones(3, 4))
     assert model.__dict__ == attributes
     assert random.getstate() == generator
+    assert numpy.array_equal(numpy.random.get_state()[1], arrays)
+    assert torch.equal(torch.get_rng_state(), tensors)
     assert torch.autograd.Function.__dict__.get("apply") is not None
+
+
+def test_further_arguments_have_names_of_their_own() -> None:
+    captured = tzwc.capture(Written(lambda _, x, *more: x + sum(more)), *(torch.ones(3, 4) for _ in range(3)))
+    assert captured.inputs == ("x", "more", "more_2")
 
 
 def test_wrong_arguments_are_named() -> None:

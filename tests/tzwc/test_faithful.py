@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -132,14 +133,54 @@ def test_what_was_none_may_become_a_tensor_and_back() -> None:
             assert torch.equal(fast(X), fast.original(X))
 
 
-@pytest.mark.parametrize(("old", "new"), [(2, 2.0), (True, 1), (0.0, -0.0)])
-def test_equal_is_not_the_same(old: object, new: object) -> None:
-    fast, model = pair(lambda m, x: torch.copysign(x, torch.full_like(x, m.z)) + torch.arange(6) * m.z, z=old)
+@dataclasses.dataclass
+class _Held:
+    value: object
+
+
+_HELD: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "attribute": (lambda value: value, lambda held: held),
+    "list": (lambda value: [value], lambda held: held[0]),
+    "dictionary": (lambda value: {"value": value}, lambda held: held["value"]),
+    "object": (_Held, lambda held: held.value),
+    "set": (lambda value: {value}, lambda held: next(iter(held))),
+    "list in a list": (lambda value: [[value]], lambda held: held[0][0]),
+    "tuple in a dictionary": (lambda value: {"value": (value,)}, lambda held: held["value"][0]),
+    "dictionary in a tuple in a list": (lambda value: [({"value": value},)], lambda held: held[0][0]["value"]),
+}
+
+
+@pytest.mark.parametrize("kind", _HELD)
+@pytest.mark.parametrize(
+    ("old", "new"), [(2, 2.0), (True, 1), (0.0, -0.0), (3.0, torch.tensor(3.0)), (torch.tensor(3.0), 3.0)]
+)
+def test_equal_is_not_the_same(kind: str, old: object, new: object) -> None:
+    hold, get = _HELD[kind]
+
+    def forward(module: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        value = get(module.z)
+        return torch.copysign(x, torch.full_like(x, value)), torch.arange(6) * value
+
+    fast, model = pair(forward, z=hold(old))
     fast(X)
-    fast.z = model.z = new
-    found, expected = fast(X), model(X)
-    assert found.dtype == expected.dtype
-    assert torch.equal(found, expected)
+    for m in (fast.original, model):
+        _refill(m, hold(new))
+    for found, expected in zip(fast(X), model(X), strict=True):
+        assert found.dtype == expected.dtype
+        assert torch.equal(found, expected)
+
+
+def _refill(module: Any, wanted: Any) -> None:
+    """Give ``z`` other contents; it stays the same object where it is a container."""
+    if isinstance(module.z, list):
+        module.z[:] = wanted
+    elif isinstance(module.z, (dict, set)):
+        module.z.clear()
+        module.z.update(wanted)
+    elif isinstance(module.z, _Held):
+        module.z.value = wanted.value
+    else:
+        module.z = wanted
 
 
 def test_buffers_that_begin_to_need_gradients() -> None:

@@ -1,0 +1,93 @@
+"""Which graph serves a call, when another one is made, and when none is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tzwc
+from tests.tzwc.compiled_testing import compiled
+from tests.tzwc.test_faithful import Written, X, pair
+from tzwc.variants import Variants
+
+
+def _reasons(fast: tzwc.CompiledModule) -> str:
+    return "\n".join(map(str, fast.remarks))
+
+
+def test_an_integer_that_is_set_to_the_same_value_settles() -> None:
+    fast, model = pair(lambda m, x: (setattr(m, "phase", 5), x * m.weight)[1], phase=3)
+    for _ in range(3):
+        assert torch.equal(fast(X), model(X))
+        assert fast.phase == 5
+    assert fast.level == "whole graph"
+    assert "one call ran as it was written: forward sets the integer 'phase'" in _reasons(fast)
+
+
+def _reads_when_asked(module: Any, x: Tensor, reads: bool = True) -> Tensor:
+    return x * module.weight if reads and module.state[0].item() > 0 else x + module.weight
+
+
+def test_a_graph_that_is_of_no_use_any_more_makes_room() -> None:
+    fast = compiled(Written(_reads_when_asked), max_specialisations=2)
+    for reads in (False, True):
+        assert torch.equal(fast(X, reads), fast.original(X, reads))
+    always, _ = fast.specialisations
+    for value in (1.0, -1.0, 1.0):
+        fast.state.fill_(value)
+        for reads in (True, False):
+            assert torch.equal(fast(X, reads), fast.original(X, reads))
+        assert len(fast.specialisations) == 2
+        assert always in fast.specialisations
+    assert "max_specialisations" not in _reasons(fast)
+
+
+def test_no_more_graphs_than_allowed() -> None:
+    fast, x = compiled(nn.Linear(6, 3).double(), max_specialisations=1), X.clone().requires_grad_()
+    for argument in (X, x, X):
+        assert torch.equal(fast(argument), fast.original(argument))
+    assert len(fast.specialisations) == 1
+    assert "the module runs as it was: more than max_specialisations=1 kinds of call" in _reasons(fast)
+
+
+def test_a_line_that_reads_another_value_at_every_call() -> None:
+    fast, model = pair(lambda m, x: (x * m.weight, [m.state[0].item()]))
+    for value in range(11):
+        for module in (fast, model):
+            module.state.fill_(value)
+        found, expected = fast(X), model(X)
+        assert torch.equal(found[0], expected[0])
+        assert found[1] == expected[1]
+    assert fast.level == "untouched"
+    assert "keeps reading other values" in _reasons(fast)
+
+
+def test_what_another_thread_has_learnt_meanwhile_is_not_learnt_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    learn = Variants.learn
+
+    def twice(*arguments: Any) -> None:
+        learn(*arguments)
+        learn(*arguments)
+
+    monkeypatch.setattr(Variants, "learn", twice)
+    fast = compiled(nn.Linear(6, 3).double())
+    assert torch.equal(fast(X), fast.original(X))
+    assert len(fast.specialisations) == 1
+
+
+def test_parameters_that_another_thread_replaces_after_every_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast, learn = compiled(nn.Linear(6, 3, bias=False).double()), Variants.learn
+
+    def learn_and_replace(*arguments: Any) -> None:
+        learn(*arguments)
+        fast.weight = nn.Parameter(torch.cat([fast.weight.detach(), X[:1]]))
+
+    monkeypatch.setattr(Variants, "learn", learn_and_replace)
+    assert torch.equal(fast(X), fast.original(X))
+    assert "the module runs as it was: parameters or attributes keep changing between calls" in _reasons(fast)
+    monkeypatch.undo()
+    assert torch.equal(fast(X), fast.original(X))
+    assert fast.level == "whole graph"
