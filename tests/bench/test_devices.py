@@ -7,7 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 from tzwc.bench.cache import Request as CacheRequest
-from tzwc.bench.devices import DeviceError, check_device, clock_of, name_of
+from tzwc.bench.devices import DeviceError, check_device, clock_of, name_of, wait
 from tzwc.bench.model import Request as ModelRequest
 from tzwc.bench.model_contenders import choose
 from tzwc.cli import app
@@ -59,6 +59,15 @@ def test_a_clock_of_its_own_tells_the_time() -> None:
     assert asked[-3:] == [(contender, 2)] * 3
     assert clock_of("cpu") is None
     assert name_of("cpu") == "cpu"
+
+
+def test_only_a_gpu_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append("cuda"))
+    wait("cpu")
+    assert waited == []
+    wait("cuda")
+    assert waited == ["cuda"]
 
 
 @pytest.mark.gpu
