@@ -16,7 +16,7 @@ from tzwc.bench.check_cost import measure_check
 from tzwc.bench.contenders import build, choose
 from tzwc.bench.freshness import freshness, optimiser_step
 from tzwc.cli import app
-from tzwc.errors import TzwcError
+from tzwc.errors import InvalidArgumentError, TzwcError
 
 QUICK = ["--presets", "digits", "--batches", "2", "--backend", "eager", "--rounds", "2"]
 PARTS = {
@@ -88,6 +88,8 @@ def test_contenders_by_default() -> None:
     assert choose(None, "inductor") == tuple(CONTENDERS)
     assert choose(None, "eager") == ("eager", "tzwc", "compile", "const_fold")
     assert choose(("tzwc", "tzwc"), "eager") == ("tzwc",)
+    with pytest.raises(InvalidArgumentError, match="no contenders: choose from eager, tzwc"):
+        choose((), "eager")
     assert Request().chosen == tuple(CONTENDERS)
 
 

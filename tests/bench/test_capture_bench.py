@@ -3,7 +3,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -162,10 +162,11 @@ def test_a_failing_contender_does_not_lose_the_others(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("_lazy")
-def test_a_wrong_result_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("result", [lambda x: torch.full_like(x, torch.nan), lambda x: x[:1]])
+def test_a_wrong_result_is_seen(monkeypatch: pytest.MonkeyPatch, result: Callable[[Tensor], Tensor]) -> None:
     class Wrong(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return torch.full_like(x, torch.nan)
+            return result(x)
 
     monkeypatch.setattr(tzwc, "compile", lambda *_, **__: Wrong())
     (cell,) = tzwc.bench.capture.run(Request("digits", (2,), "eager", ("tzwc",), rounds=2)).cells

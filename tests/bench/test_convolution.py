@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import tzwc.bench.convolution
@@ -15,13 +16,17 @@ from tests.tuning.fakes import FakeTimer
 from tzwc.bench.convolution import ConvolutionBench, Request, distribution, regret, run
 from tzwc.bench.convolution_cases import FIXED, Case, draw_cases
 from tzwc.bench.convolution_compiled import compare, compare_fixed
-from tzwc.bench.convolution_memory import peak_bytes
+from tzwc.bench.convolution_memory import peak_by_algorithm, peak_bytes
 from tzwc.bench.convolution_regret import ANCHORS, Settings, time_in_turns
 from tzwc.cli import app
 from tzwc.convolution import Problem
 from tzwc.errors import InvalidArgumentError
+from tzwc.ops import prepare_kernel
+from tzwc.tuning.choice import Choice
 from tzwc.tuning.geometries import Bounds
+from tzwc.tuning.machine import fingerprint
 from tzwc.tuning.store import Store
+from tzwc.tuning.workload import operands
 
 SMALL = Bounds(lengths=((16, 64), (8, 12)), channels=6, batch=2, kernel=4000.0)
 
@@ -130,8 +135,6 @@ def test_the_command(text: bool) -> None:
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_against_compiled_on_one_backend(monkeypatch: pytest.MonkeyPatch, backward: bool, per_sample: bool) -> None:
-    from tzwc.tuning.choice import Choice
-
     monkeypatch.setattr("tzwc.bench.convolution_compiled.choose", lambda *_, **__: Choice("fft"))
     problem = Problem(2, 3, 3, 3, (20,), (4,), ((1, 2),), per_sample=per_sample, static_kernel=not per_sample)
     found = compare(problem, backward, Store(), 2, "eager")
@@ -142,10 +145,96 @@ def test_against_compiled_on_one_backend(monkeypatch: pytest.MonkeyPatch, backwa
     assert compare_fixed(3, Store(), 2, "eager")["name"] == FIXED[3].name
 
 
+@pytest.mark.parametrize(
+    ("problem", "algorithm"),
+    [
+        (Problem(2, 3, 3, 3, (20,), (4,), ((1, 2),), static_kernel=True, dtype=torch.float64), "fft"),
+        (Problem(2, 4, 6, 2, (9, 8), (3, 2), ((1, 1), (0, 0)), dilation=(1, 2), dtype=torch.float64), "fft"),
+        (Problem(2, 3, 3, 3, (20,), (4,), ((1, 2),), per_sample=True, dtype=torch.float64), "fft"),
+        (Problem(2, 3, 3, 3, (9, 8), (3, 2), ((1, 1), (0, 0)), per_sample=True, dtype=torch.float64), "fft"),
+    ],
+)
+def test_both_sides_compute_the_same(monkeypatch: pytest.MonkeyPatch, problem: Problem, algorithm: str) -> None:
+    sides: list[Any] = []
+    monkeypatch.setattr("tzwc.bench.convolution_compiled.choose", lambda *_, **__: Choice(algorithm))
+
+    def compiled(function: Any, backend: str) -> Any:
+        del backend
+        sides.append(function)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    compare(problem, False, Store(), 2)
+    theirs, mine = sides
+    x, kernel = operands(problem)
+    second = kernel
+    if problem.static_kernel:
+        second = prepare_kernel(kernel, algorithm=algorithm, lengths=problem.lengths, **problem.keywords())
+    # Sums of at most 12 products below about 20: the FFT's error is some roundings of the largest intermediate value.
+    torch.testing.assert_close(mine(x, second), theirs(x, kernel), rtol=0, atol=1e-12)
+
+
+def test_slow_sides_are_compared_in_two_rounds_or_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        rounds = 0
+
+        def time(self, _call: object, _times: int) -> float:
+            self.rounds += 1
+            return 2.0
+
+    timer = Slow()
+    monkeypatch.setattr("tzwc.bench.convolution_compiled.choose", lambda *_, **__: Choice("fft"))
+    monkeypatch.setattr("tzwc.bench.convolution_compiled.timer_for", lambda _: timer)
+    found = compare(Problem(1, 1, 1, 1, (20,), (4,), ((1, 2),)), False, Store(), 50, "eager")
+    assert (found["ratio"], found["chosen"]) == (1.0, 2.0)
+    assert timer.rounds == 2 + 2 * 3  # each side once to see how long it takes; then more than 10 s after three rounds
+
+
+def test_fixed_points_are_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers: list[int] = []
+
+    def compared(number: int, store: Store, rounds: int, backend: str) -> dict[str, Any]:
+        del store
+        numbers.append(number)
+        return {"name": FIXED[number].name, "goal": 2.0, "ratio": rounds / 1.5, "backend": backend}
+
+    monkeypatch.setattr(tzwc.bench.convolution, "compare_fixed", compared)
+    bench = run(Request(cases=1, rounds=3, memory=0, backend="eager"))
+    assert numbers == list(range(len(FIXED)))
+    assert [row["backend"] for row in bench.fixed] == ["eager"] * len(FIXED)
+    assert all(bench.goals()[f"{point.name} ≥ 2×"] for point in FIXED)
+
+
+def test_the_calibration_of_the_machine_is_used_and_its_choices_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, seen = fingerprint(), []
+    Store().put("calibration", machine, {"samples": []})
+    Store().put("choice", machine, {"algorithm": "fft"})
+
+    def measure(_case: Case, store: Store, _settings: Settings) -> dict[str, Any]:
+        seen.append((store.get("calibration", machine), store.get("choice", machine)))
+        return {"directions": [record("native", {"native": 1.0})]}
+
+    monkeypatch.setattr(tzwc.bench.convolution, "measure_case", measure)
+    run(Request(cases=1, rounds=2, fixed=False, memory=0))
+    assert seen == [({"samples": []}, None)]
+
+
 def test_memory_is_that_of_results_and_gradients() -> None:
     problem = Problem(1, 2, 2, 2, (1000,), (3,), ((1, 1),))
     peak = peak_bytes(problem, ("native", "native", "native"))
     assert 3 * 2 * 1000 * 4 <= peak < 20 * 2 * 1000 * 4  # the result and two gradients of its size, and some copies
+
+
+def test_memory_is_asked_of_what_computes_gradients_too() -> None:
+    problem = Problem(1, 2, 2, 2, (20,), (3,), ((1, 1),))
+    assert peak_by_algorithm(problem, ["native", "toeplitz"]).keys() == {"native"}
+
+
+def test_a_measurement_ends_when_its_time_is_over() -> None:
+    calls: dict[str, Any] = {"a": lambda: 0.5, "b": lambda: 0.6}
+    timer = FakeTimer()
+    time_in_turns(calls, timer, Settings(rounds=9, seconds=1.0))
+    assert timer.calls == 2 * (2 + 2)  # twice to see how long each takes, then two rounds, which are always made
 
 
 def test_wrong_requests() -> None:

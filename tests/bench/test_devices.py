@@ -16,7 +16,7 @@ from tzwc.bench.cache import Request as CacheRequest
 from tzwc.bench.capture import Request as CaptureRequest
 from tzwc.bench.capture import _moved
 from tzwc.bench.capture import run as run_capture
-from tzwc.bench.devices import DeviceError, check_device, clock_of, name_of
+from tzwc.bench.devices import DeviceError, check_device, clock_of, name_of, wait
 from tzwc.bench.model import Request as ModelRequest
 from tzwc.bench.model_contenders import choose
 from tzwc.bench.train import Request as TrainRequest
@@ -124,6 +124,15 @@ def test_capture_and_training_on_a_gpu(command: str) -> None:
         assert not contender.error
         # Kernels carry the rounding of arguments of 1e5, 1e-3 of their peak.
         assert contender.deviation < 1e-2
+
+
+def test_only_a_gpu_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append("cuda"))
+    wait("cpu")
+    assert waited == []
+    wait("cuda")
+    assert waited == ["cuda"]
 
 
 @pytest.mark.gpu

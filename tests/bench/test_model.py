@@ -17,6 +17,7 @@ from tzwc.bench.model import Request, run
 from tzwc.bench.model_cells import Cell, Contender, Plan, Yard
 from tzwc.bench.model_contenders import ALLOCATOR, CONTENDERS, choose, environment, unfit
 from tzwc.cli import app
+from tzwc.errors import InvalidArgumentError
 from tzwc.timing import Timing
 
 QUICK = ["--batches", "2", "--modes", "inference", "--backend", "eager", "--rounds", "2", "--threads", "1"]
@@ -245,6 +246,14 @@ def test_contenders_and_cells_by_default() -> None:
         "long, batch 1, inference",
         "long, batch 1, training",
     ]
+
+
+@pytest.mark.parametrize("wrong", [{"rounds": 1}, {"limit": 0.0}, {"limit": -1.0}, {"limit": float("nan")}])
+def test_a_request_that_measures_nothing_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(
+        InvalidArgumentError, match="{}={!r}.*: at least 2, and more than 0".format(*next(iter(wrong.items())))
+    ):
+        Request(**wrong)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
+import json
 import math
+import resource
+import subprocess
+import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import tzwc
-from tzwc.bench import model_memory
+from tzwc.bench import model_memory, model_worker
 from tzwc.bench.model_reference import Reference, arithmetic
 from tzwc.bench.model_targets import LONG, Subject, batches_of
 from tzwc.bench.model_worker import Runner, Task, Yardstick
@@ -35,9 +42,65 @@ def test_calls_agree_with_float64(contender: str, training: bool, tmp_path: Path
     assert ("distances" in again) is not training  # the parameters have moved
     assert len(measured["seconds"]) == 3
     assert min(measured["seconds"]) > 0
-    assert first["memory"] > 0
+    assert first["memory"] >= 0  # nothing more than before where the heap has room for all of it
     assert first["note"] == ("whole graph" if contender.startswith("tzwc") else "")
     assert yard["flops"] > yard["growing"] > 0
+
+
+def test_memory_that_a_call_takes_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Large(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert torch.ones(25_000_000).sum() > 0  # 100 MB, which no allocator keeps at hand
+            result: Tensor = self.model(x)
+            return result
+
+    monkeypatch.setattr(tzwc, "compile", lambda model, **_: Large(model))
+    runner = Runner(task("tzwc", tmp_path))
+    assert 90e6 < runner.first()["memory"] < 200e6
+    runner.again()
+    assert 90e6 < runner.measure(2)["memory"] < 200e6
+
+
+def test_what_inductor_needs_is_imported_before_anything_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(model_worker.importlib, "import_module", order.append)
+    monkeypatch.setattr(model_worker, "restart_peak", lambda device: order.append(f"peak on {device}"))
+    Runner(dataclasses.replace(task("eager", tmp_path), backend="inductor"))
+    assert order == ["torch._inductor.compile_fx", "peak on cpu"]
+
+
+def test_a_process_answers_until_its_standard_input_ends(tmp_path: Path) -> None:
+    given = dataclasses.asdict(task("eager", tmp_path))
+    requests: list[dict[str, Any]] = [
+        {"do": "build", "task": {**given, "target": "nothing"}},
+        {"do": "build", "task": given},
+        {"do": "measure", "with": [2]},
+        {"do": "first"},
+        {"do": "measure", "with": [2]},
+    ]
+    command = [sys.executable, "-m", "tzwc.bench.model_worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        replies = []
+        for request in requests:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            replies.append(json.loads(process.stdout.readline()))
+        process.stdin.close()
+        assert process.stdout.read() == ""
+        assert process.wait(20) == 0
+    assert replies[0]["error"].startswith("InvalidArgumentError: preset 'nothing' is unknown")
+    assert replies[1] == {}
+    assert replies[2]["error"].startswith("AssertionError")  # there was no first call
+    assert replies[3]["distances"] == {}  # no reference lies there
+    assert len(replies[4]["seconds"]) == 2
 
 
 def test_a_wrong_result_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,3 +187,43 @@ def test_memory_is_what_was_touched() -> None:
     model_memory.give_back()
     model_memory.restart_peak()
     assert model_memory.peak() - before < 50e6
+
+
+@pytest.mark.parametrize("text", ["Name:\tpython\n", None])
+def test_memory_where_the_system_does_not_say_it_at_once(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
+    def read(_path: Path, encoding: str) -> str:
+        assert encoding == "ascii"
+        if text is None:
+            raise FileNotFoundError("/proc is not there")
+        return text
+
+    monkeypatch.setattr(Path, "read_text", read)
+    for platform, unit in (("linux", 1024), ("darwin", 1)):
+        monkeypatch.setattr(sys, "platform", platform)
+        least = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        assert least <= model_memory.peak() <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def test_memory_of_a_gpu_is_what_tensors_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [300]
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: held[0])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: held.__setitem__(0, 100))
+    assert model_memory.peak("cuda") == 300
+    model_memory.restart_peak("cpu")
+    assert model_memory.peak("cuda") == 300
+    model_memory.restart_peak("cuda")
+    assert model_memory.peak("cuda") == 100
+
+
+def test_garbage_is_given_back_without_glibc_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_memory.ctypes, "CDLL", lambda _: object())
+    cycle = nn.Module()
+    cycle.__dict__["itself"], gone = cycle, weakref.ref(cycle)
+    del cycle
+    gc.disable()
+    try:
+        assert gone() is not None
+        model_memory.give_back()
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -19,6 +19,7 @@ from tzwc.convolution import (
     register_algorithm,
 )
 from tzwc.convolution.accuracy import error_bound
+from tzwc.convolution.directions import forward_form, forward_operands, forward_result
 from tzwc.convolution.padding import pad
 from tzwc.convolution.problem import DIRECTIONS
 from tzwc.errors import InvalidArgumentError
@@ -232,3 +233,34 @@ def test_names_are_looked_after():
         compute(same(1, 1, 5, 3), "matmul", numbers(1, 1, 5), numbers(1, 1, 3))
     assert next(iter(algorithms())) == "native"
     assert all(isinstance(a, Algorithm) and a.summary for a in algorithms().values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kernel": ()}, r"kernel=\(\) must have one to three axes"),
+        ({"kernel": (3, 3, 3, 3)}, r"kernel=\(3, 3, 3, 3\) must have one to three axes"),
+        ({"lengths": (9, 9)}, r"lengths=\(9, 9\) must have 1 entries, as kernel has"),
+        ({"padding": ()}, r"padding=\(\) must have 1 entries"),
+        ({"kernel": (0,)}, r"kernel=\(0,\) must be positive"),
+        ({"stride": (0,)}, r"stride=\(0,\) must be positive"),
+        ({"dilation": (-1,)}, r"dilation=\(-1,\) must be positive"),
+        ({"groups": 0}, "groups=0 must divide in_channels=4 and out_channels=4"),
+        ({"groups": 3}, "groups=3 must divide in_channels=4"),
+        ({"out_channels": 6}, "groups=4 must divide in_channels=4 and out_channels=6"),
+        ({"out_channels": 8, "per_sample": True}, "per_sample=True needs groups and out_channels equal"),
+        ({"padding_mode": "reflect"}, "padding_mode='reflect' is not one of"),
+        ({"kernel": (99,)}, r"kernel=\(99,\) with dilation=\(1,\) is longer than lengths=\(9,\)"),
+    ],
+)
+def test_sizes_that_no_convolution_has(changes, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        same(2, 4, 9, 3).with_(**changes)
+
+
+def test_the_forward_form_of_a_forward_problem_is_the_problem():
+    problem = same(2, 4, 9, 3)
+    x, kernel, gradient = operands(problem)
+    assert forward_form(problem) is problem
+    assert forward_operands(problem, x, kernel) == (x, kernel)
+    assert forward_result(problem, gradient) is gradient

@@ -172,6 +172,29 @@ def test_what_cannot_be_is_refused(changes, message):
         convolution(x, kernel, **({"padding": ((1, 1),), "groups": 3} | changes))
 
 
+@pytest.mark.parametrize(("x", "kernel"), [((9,), (1, 1, 3)), ((2, 9), (1, 3)), ((1, 1, 9), (1, 1, 3, 3))])
+def test_numbers_of_axes_that_do_not_fit_are_refused(x, kernel):
+    with pytest.raises(InvalidArgumentError, match=r"x=\(.*\) and kernel=\(.*\) must both have two axes and one to"):
+        convolution(torch.ones(x), torch.ones(kernel), padding=((1, 1),))
+
+
+@pytest.mark.parametrize("of_kernel", [False, True])
+def test_a_tangent_of_one_operand_alone(of_kernel):
+    problem = same(2, 3, 9, 4)
+    x, kernel, _ = operands(problem)
+
+    def function(moved):
+        both = (x, moved) if of_kernel else (moved, kernel)
+        return convolution(*both, **problem.keywords(), **dict.fromkeys(ROLES, "fft"))
+
+    moved = kernel if of_kernel else x
+    tangent = numbers(*moved.shape, seed=5)
+    found, change = torch.func.jvp(function, (moved,), (tangent,))
+    torch.testing.assert_close(found, reference(problem, x, kernel), rtol=0, atol=1e-12)
+    expected = reference(problem, x, tangent) if of_kernel else reference(problem, tangent, kernel)
+    torch.testing.assert_close(change, expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.int64])
 def test_other_dtypes_are_refused(dtype):
     with pytest.raises(InvalidArgumentError, match=f"{dtype} is not one of"):

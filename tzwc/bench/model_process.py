@@ -70,9 +70,9 @@ class Process:
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
         for pipe in (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
 
     def _line(self, limit: float) -> bytes:
         assert self._child.stdout is not None

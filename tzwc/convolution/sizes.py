@@ -4,24 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-__all__ = ["fast_size", "good_size", "is_fast", "is_good", "minimal_size"]
-
-
-@lru_cache(maxsize=4096)
-def good_size(minimum: int, *, even: bool = True) -> int:
-    """The smallest ``n ≥ minimum`` whose prime factors are 2, 3 and 5 (and, when ``even``, which 2 divides).
-
-    FFT libraries have code for these factors; an even length is what a real transform halves.
-    """
-    n = max(minimum, 2 if even else 1)
-    while not (is_good(n) and not (even and n % 2)):
-        n += 1
-    return n
-
-
-def is_good(n: int) -> bool:
-    """Whether 2, 3 and 5 are the only prime factors of ``n``."""
-    return _powers(n, (2, 3, 5)) is not None
+__all__ = ["fast_size", "is_fast", "minimal_size"]
 
 
 @lru_cache(maxsize=4096)
