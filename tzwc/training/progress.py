@@ -1,4 +1,4 @@
-"""What a run shows: a bar with the time left on a terminal; elsewhere a line an epoch, and one a minute in long ones."""
+"""What a run shows: a bar with the time left on a terminal; elsewhere a line an epoch, one a minute in long ones."""
 
 from __future__ import annotations
 
