@@ -68,6 +68,7 @@ def capture(
             "compile_limitless.",
         ),
     ] = None,
+    device: Device = "cpu",
     rounds: Rounds = 25,
     threads: Threads = None,
     json_: Json = False,
@@ -83,7 +84,7 @@ def capture(
         from tzwc.bench.capture_tables import show_capture
 
         names = None if contenders is None else _listed(contenders)
-        request = Request(preset, _sizes(batches), backend, names, rounds)
+        request = Request(preset, _sizes(batches), backend, names, rounds, device=device)
         _measure(lambda: run(request), lambda result: show_capture(result, output()), threads, json_)
 
 
@@ -150,6 +151,7 @@ def train(
     ] = "digits,sdigits,sdigits784",
     backend: Backend = "inductor",
     contenders: Annotated[str, typer.Option(metavar="A,B,…", help="Of eager, compile, tzwc.")] = "eager,compile,tzwc",
+    device: Device = "cpu",
     rounds: Annotated[int, typer.Option(min=2, help="Steps of each contender that are timed.")] = 15,
     threads: Threads = None,
     json_: Json = False,
@@ -162,7 +164,7 @@ def train(
     with reported(trace):
         from tzwc.bench.train import Request, run, show_train
 
-        request = Request(_listed(tasks), _listed(contenders), backend, rounds)
+        request = Request(_listed(tasks), _listed(contenders), backend, rounds, device)
         _measure(lambda: run(request), lambda result: show_train(result, output()), threads, json_)
 
 

@@ -18,6 +18,7 @@ from tzwc.bench.cache import Request as CacheRequest
 from tzwc.bench.cache import facts
 from tzwc.bench.capture_cells import Cell, Contender
 from tzwc.bench.capture_outcome import Outcome, outcome_of
+from tzwc.bench.devices import check_device, clock_of, wait
 from tzwc.bench.lazy_terminator import lazy_terminator
 from tzwc.errors import InvalidArgumentError, TzwcError
 from tzwc.factory import InputSpec
@@ -53,9 +54,11 @@ class Request:
         contenders: names of :data:`CONTENDERS`; by default all that the backend has, but for ``compile_limitless``.
         rounds: of each measurement.
         seconds: no round begins after this long at one batch size.
+        device: ``cpu``, or ``cuda``, where events in its stream tell the time.
 
     Raises:
         InvalidArgumentError: on construction, for a value that cannot be used.
+        DeviceError: on construction, where the device is missing.
     """
 
     preset: str = "cifar10"
@@ -64,6 +67,7 @@ class Request:
     contenders: tuple[str, ...] | None = None
     rounds: int = 25
     seconds: float = 300.0
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
@@ -71,6 +75,7 @@ class Request:
         if not self.batches or min(self.batches) < 1:
             raise InvalidArgumentError(f"batches={self.batches!r}: give sizes of at least 1, such as 2,16")
         check_backend(self.backend)
+        check_device(self.device)
         for name in self.contenders or ():
             if name not in CONTENDERS:
                 raise InvalidArgumentError(f"contender {name!r} is unknown: choose from {', '.join(CONTENDERS)}")
@@ -110,7 +115,7 @@ class CaptureBench:
 
     def facts(self) -> dict[str, Any]:
         """What the figures hold for."""
-        return {**facts(CacheRequest(backend=self.request.backend)), "model": self.request.preset}
+        return {**facts(CacheRequest(backend=self.request.backend, device=self.request.device)), "model": self.request.preset}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe."""
@@ -150,11 +155,11 @@ def run(request: Request) -> CaptureBench:
     Forgets what this process has compiled with ``torch.compile``.
     """
     torch.manual_seed(0)
-    model = lazy_terminator(request.preset).eval()
+    model = _moved(lazy_terminator(request.preset).eval(), request.device)
     spec = terminator_spec(request.preset)
     generator = torch.Generator().manual_seed(0)
     shapes = [(batch, spec.in_channels, *spec.sizes) for batch in request.batches]
-    inputs = [InputSpec(shape).make(torch.float32, generator) for shape in shapes]
+    inputs = [InputSpec(shape).make(torch.float32, generator).to(request.device) for shape in shapes]
     parameters = sum(p.numel() for p in model.parameters())
     with working(f"{request.preset}: graph breaks of the first forward"):
         fresh = count_breaks(model, inputs[:1])
@@ -169,6 +174,15 @@ def run(request: Request) -> CaptureBench:
     compiled = next((one.module for one in running if one.name == "tzwc"), None)
     outcome = outcome_of(compiled) if isinstance(compiled, nn.Module) else None
     return CaptureBench(request, parameters, fresh, started, cells, outcome)
+
+
+def _moved(model: nn.Module, device: str) -> nn.Module:
+    """``model`` on ``device``, with the parameters in plain lists, of which ``Module.to`` does not know."""
+    for module in model.to(device).modules():
+        for value in vars(module).values():
+            if isinstance(value, list):
+                value[:] = [nn.Parameter(v.detach().to(device)) if isinstance(v, nn.Parameter) else v for v in value]
+    return model
 
 
 def _start(request: Request, model: nn.Module) -> list[_Running]:
@@ -197,6 +211,7 @@ def _cell(request: Request, running: list[_Running], reference: nn.Module, x: Te
             try:
                 with working(f"{title}: first call of {one.name}"), quiet():
                     found = one(x)
+                    wait(request.device)
                     took[one.name] = time.perf_counter() - start
                     found = one(x)  # what is kept and what is compiled a second time answers from here on
                 deviations[one.name] = _distance(found, expected), _left_distance(one.model, reference)
@@ -207,8 +222,9 @@ def _cell(request: Request, running: list[_Running], reference: nn.Module, x: Te
         took.setdefault(one.name, time.perf_counter() - start)
     calls = {one.name: _on(one, x) for one in running if not one.error}
     with working(f"{title}: measuring, in turns"), quiet():
-        found_timings = interleave(calls, rounds=request.rounds, longest=request.seconds) if calls else []
-    timings = {timing.name: timing for timing in found_timings}
+        clock = clock_of(request.device)
+        measured = interleave(calls, rounds=request.rounds, longest=request.seconds, clock=clock) if calls else []
+    timings = {timing.name: timing for timing in measured}
     contenders = (
         Contender(
             one.name,

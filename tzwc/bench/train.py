@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tzwc
+from tzwc.bench.devices import check_device, clock_of, name_of, wait
 from tzwc.data import Dataset, load
 from tzwc.describe import versions
 from tzwc.errors import InvalidArgumentError
@@ -49,15 +50,18 @@ class Request:
         contenders: of :data:`CONTENDERS`, ``eager`` first.
         backend: of ``torch.compile``, for both that compile.
         rounds: steps of every contender that are timed, in turns.
+        device: ``cpu``, or ``cuda``, where events in its stream tell the time.
 
     Raises:
         InvalidArgumentError: an unknown name, or too few rounds.
+        DeviceError: the device is missing.
     """
 
     workloads: Sequence[str]
     contenders: Sequence[str] = CONTENDERS
     backend: str = "inductor"
     rounds: int = 15
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         for field, names, known in (
@@ -71,6 +75,7 @@ class Request:
                 raise InvalidArgumentError(f"{field}: none given; choose from {', '.join(known)}")
         if self.rounds < 2:
             raise InvalidArgumentError(f"rounds = {self.rounds}: expected at least 2")
+        check_device(self.device)
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ class TrainBench:
         return {
             "versions": dict(versions()),
             "threads": torch.get_num_threads(),
+            "device": name_of(self.request.device),
             "request": dataclasses.asdict(self.request),
             "workloads": {name: [dataclasses.asdict(c) for c in group] for name, group in self.found.items()},
         }
@@ -114,9 +120,10 @@ def run(request: Request) -> TrainBench:
 
 def show_train(bench: TrainBench, console: Console) -> None:
     """Print what was measured."""
-    threads = torch.get_num_threads()
+    request, threads = bench.request, torch.get_num_threads()
+    device = name_of(request.device)
     console.print(
-        f"backend {bench.request.backend}, {threads} thread(s), batch 64, float32, {bench.request.rounds} steps"
+        f"backend {request.backend}, {threads} thread(s), {device}, batch 64, float32, {request.rounds} steps"
     )
     table = Table()
     for heading in ("", "", "first step", "step", "epoch", "faster than the first", "largest gap of a loss"):
@@ -145,8 +152,9 @@ def _measure(name: str, request: Request) -> list[Contender]:
     for contender in request.contenders:
         with working(f"{name}: the first steps of {contender}"):
             begin = time.perf_counter()
-            trainers[contender] = _trainer(contender, data, spec, request.backend)
+            trainers[contender] = _trainer(contender, data, spec, request)
             trainers[contender].fit(steps=1)
+            wait(request.device)
             first[contender] = time.perf_counter() - begin
             trainers[contender].fit(steps=2)
     seconds: dict[str, list[float]] = {contender: [] for contender in trainers}
@@ -154,10 +162,7 @@ def _measure(name: str, request: Request) -> list[Contender]:
     with working(f"{name}: {request.rounds} steps of each, in turns"):
         for _ in range(request.rounds):
             for contender in order:
-                trainer = trainers[contender]
-                before = trainer.seconds
-                trainer.fit(steps=trainer.step + 1)
-                seconds[contender].append(trainer.seconds - before)
+                seconds[contender].append(_step(trainers[contender], request.device))
             order.append(order.pop(0))  # no contender always follows the same one
     reference = trainers[request.contenders[0]].losses
     found = []
@@ -168,18 +173,27 @@ def _measure(name: str, request: Request) -> list[Contender]:
     return found
 
 
-def _trainer(contender: str, data: Dataset, spec: TerminatorSpec, backend: str) -> Trainer:
+def _step(trainer: Trainer, device: str) -> float:
+    """Take one step; its seconds."""
+    clock, before = clock_of(device), trainer.seconds
+    if clock is not None:
+        return clock(lambda: trainer.fit(steps=trainer.step + 1), 1)
+    trainer.fit(steps=trainer.step + 1)
+    return trainer.seconds - before
+
+
+def _trainer(contender: str, data: Dataset, spec: TerminatorSpec, request: Request) -> Trainer:
     # Many epochs: the learning rate hardly changes, and no contender comes to the end.
     recipe = dataclasses.replace(task("digits").recipe, crop=0, epochs=_MANY, warm_up=0)
     torch.manual_seed(0)
-    model = Terminator(spec)
+    model = Terminator(spec).to(request.device)
     compiled: Any = model
     if contender == "tzwc":
-        compiled = tzwc.compile(model, backend=backend)
+        compiled = tzwc.compile(model, backend=request.backend)
     elif contender == "compile":
         # Contenders share code objects: without isolation, one would run the graph that was compiled for another.
         isolated: Any = {"isolate_recompiles": True}
-        compiled = torch.compile(model, backend=backend, **isolated)
+        compiled = torch.compile(model, backend=request.backend, **isolated)
     return Trainer(model, data, recipe, compiled=compiled)
 
 
