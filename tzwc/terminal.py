@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 from rich.console import Console
@@ -11,6 +11,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 __all__ = ["error_line", "errors", "output", "reported", "working"]
+
+
+class _Errors(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise the error; rich would end the process, in the middle of what it does."""
+        raise
 
 
 def output() -> Console:
@@ -21,12 +27,13 @@ def output() -> Console:
 
 def errors() -> Console:
     """The console for progress and error messages: standard error."""
-    return Console(stderr=True, highlight=False)
+    return _Errors(stderr=True, highlight=False)
 
 
 def error_line(message: str) -> None:
-    """Print ``error: message`` to standard error."""
-    errors().print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    """Print ``error: message`` to standard error, if anybody reads it."""
+    with suppress(OSError):  # Ctrl-C has ended the ``tee`` behind the pipe, or the terminal is closed
+        errors().print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
 
 
 @contextmanager

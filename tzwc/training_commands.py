@@ -61,11 +61,13 @@ def train(
     torchrun --no-python --nproc-per-node 2 tzwc train digits
     """
     with reported(trace):
+        from tzwc.paths import is_file
         from tzwc.training import Interrupted, workers
 
         given = {"epochs": epochs, "batch": batch, "lr": lr, "seed": seed, "precision": precision}
         fields = {name: value for name, value in given.items() if value is not None} | _fields(changes or [])
         folder = out or Path("out/train") / preset
+        last = folder / "last.safetensors"
         _threads(threads)
         with workers.together():
             trainer = _trainer(preset, fields, data, partial, folder, resume, runner, backend)
@@ -73,12 +75,18 @@ def train(
                 history = trainer.fit(steps=steps)
             except Interrupted as stopped:
                 if workers.rank() == 0:
-                    error_line(f"{stopped}; --resume goes on from {folder / 'last.safetensors'}")
+                    error_line(f"{stopped}; --resume goes on from {last}")
                 raise typer.Exit(128 + stopped.number) from None
+            except KeyboardInterrupt:
+                if workers.rank() == 0:
+                    where = f"stopped at once, in step {trainer.step + 1} of {trainer.steps}"
+                    kept = f"--resume goes on from {last}, as it was" if is_file(last) else "nothing was kept yet"
+                    error_line(f"{where}; {kept}")
+                raise typer.Exit(130) from None
             if workers.rank() != 0:
                 return
             if json_:
-                typer.echo(json.dumps({"checkpoint": str(folder / "last.safetensors"), "history": history}, indent=2))
+                typer.echo(json.dumps({"checkpoint": str(last), "history": history}, indent=2))
             else:
                 output().print(f"step {trainer.step} of {trainer.steps}; checkpoint and log are in {folder}/")
 

@@ -1,4 +1,4 @@
-"""Stop between two steps when asked to by Ctrl-C or by the system, so that nothing is lost."""
+"""Stop between two steps when asked to by Ctrl-C, by the system or by a closing terminal, so that nothing is lost."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ class Request:
 
 @contextmanager
 def listening(say: Callable[[str], None]) -> Iterator[Request]:
-    """Collect SIGINT and SIGTERM inside the block; a second SIGINT raises ``KeyboardInterrupt`` at once.
+    """Collect SIGINT, SIGTERM and SIGHUP inside the block; a second SIGINT raises ``KeyboardInterrupt`` at once.
 
-    Outside of the main thread, where Python delivers no signals, nothing is collected.
+    Outside of the main thread, where Python delivers no signals, nothing is collected; nor is a SIGHUP that is ignored,
+    as ``nohup`` has it.
 
     Args:
         say: told what is going to happen, since a step may take long: the first ones are compiled.
@@ -52,11 +53,14 @@ def listening(say: Callable[[str], None]) -> Iterator[Request]:
     def note(number: int, _frame: FrameType | None) -> None:
         if request.number == signal.SIGINT == number:
             raise KeyboardInterrupt
-        if not request.number:
+        first, request.number = not request.number, number
+        if first:
             say("stopping behind this step" + ("; Ctrl-C again stops at once" if number == signal.SIGINT else ""))
-        request.number = number
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield request
     finally:

@@ -11,17 +11,22 @@ from typing import Any
 __all__ = ["Row", "has_tensorboard", "write_csv", "write_tensorboard"]
 
 Row = dict[str, float]
-"""One epoch: epoch, step, lr, loss, accuracy, test_loss, test_accuracy, seconds."""
+"""One epoch, by the names of :data:`COLUMNS`."""
+
+COLUMNS = ("epoch", "step", "lr", "loss", "accuracy", "test_loss", "test_accuracy", "seconds")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Write all rows, whole or not at all; a resumed run thus repeats none and keeps none that it did not reach."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
+    try:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]) if rows else COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # a full disk, or a second Ctrl-C
 
 
 def has_tensorboard() -> bool:

@@ -99,6 +99,7 @@ class Trainer:
         seconds: float | None = None,
         steps: int | None = None,
         after_epoch: Callable[[Trainer], None] | None = None,
+        listen: bool = True,
     ) -> list[Row]:
         """Train to the end, evaluating after every epoch.
 
@@ -107,6 +108,7 @@ class Trainer:
                 the machine.
             steps: end after this many steps in all.
             after_epoch: called with this trainer after every epoch.
+            listen: stop behind a step at Ctrl-C and SIGTERM; otherwise they are left to the caller.
 
         Returns:
             The history.
@@ -119,7 +121,8 @@ class Trainer:
             raise InvalidArgumentError(f"seconds = {seconds}: expected None with several processes; give steps")
         end = self.steps if steps is None else min(steps, self.steps)
         begin, before = time.perf_counter(), self.step
-        with self._own_randomness(), self.progress.running(self, end), listening(self.progress.say) as request:
+        heard = listening(self.progress.say) if listen else contextlib.nullcontext(Request())
+        with self._own_randomness(), self.progress.running(self, end, seconds), heard as request:
             while self.step < end:
                 epoch = self.step / self.steps_per_epoch
                 if seconds is not None:

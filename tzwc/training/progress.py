@@ -1,9 +1,12 @@
-"""What a run shows: a bar with the time left on a terminal, otherwise one line an epoch."""
+"""What a run shows: a bar with the time left on a terminal; elsewhere a line an epoch, one a minute in long ones."""
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich import progress
@@ -15,7 +18,57 @@ from tzwc.training import workers
 if TYPE_CHECKING:
     from tzwc.training.loop import Trainer
 
-__all__ = ["Progress"]
+__all__ = ["Pace", "Progress", "duration"]
+
+_QUIET = 60.0
+"""Seconds after which a log that has no bar is told how far the run is."""
+
+
+class Pace:
+    """How long a run has still to go, from its steps and evaluations so far.
+
+    The first step and the first evaluation say nothing: they wait for the compiler.
+
+    Args:
+        per_epoch: steps an epoch.
+        end: the last step.
+        seconds: the run ends after so many at the latest; ``None`` for no limit.
+    """
+
+    def __init__(self, per_epoch: int, end: int, seconds: float | None = None) -> None:
+        self.per_epoch, self.end = per_epoch, end
+        self._last = time.monotonic()
+        self._limit = None if seconds is None else self._last + seconds
+        self._steps: deque[float] = deque(maxlen=100)
+        self._evaluation = 0.0
+        self._seen = {"step": False, "evaluation": False}
+
+    def step(self) -> None:
+        """A step is done."""
+        spent = self._lap("step")
+        if spent is not None:
+            self._steps.append(spent)
+
+    def evaluation(self) -> None:
+        """An evaluation is done."""
+        spent = self._lap("evaluation")
+        if spent is not None:
+            self._evaluation = spent
+
+    def left(self, step: int) -> float | None:
+        """Seconds from ``step`` to the end; ``None`` while that cannot be told."""
+        if not self._steps:
+            return None
+        evaluations = self.end // self.per_epoch - step // self.per_epoch
+        found = (self.end - step) * statistics.median(self._steps) + evaluations * self._evaluation
+        return found if self._limit is None else max(0.0, min(found, self._limit - time.monotonic()))
+
+    def _lap(self, kind: str) -> float | None:
+        """Seconds since the last lap; ``None`` for the first of its kind."""
+        now = time.monotonic()
+        spent, self._last = now - self._last, now
+        seen, self._seen[kind] = self._seen[kind], True
+        return spent if seen else None
 
 
 class Progress:
@@ -31,6 +84,9 @@ class Progress:
         self._console = console
         self._bar: progress.Progress | None = None
         self._task = progress.TaskID(0)
+        self._pace: Pace | None = None
+        self._step, self._epochs = 0, 0
+        self._said = 0.0
 
     @classmethod
     def shown(cls, title: str = "training") -> Progress:
@@ -38,41 +94,76 @@ class Progress:
         return cls(title, errors() if workers.rank() == 0 else None)
 
     @contextmanager
-    def running(self, trainer: Trainer, end: int) -> Iterator[None]:
-        """While ``trainer`` takes its steps up to ``end``."""
+    def running(self, trainer: Trainer, end: int, seconds: float | None = None) -> Iterator[None]:
+        """While ``trainer`` takes its steps up to ``end``, or for so many seconds."""
         console = self._console
+        self._step, self._epochs = trainer.step, trainer.recipe.epochs
+        self._pace = Pace(trainer.steps_per_epoch, end, seconds)
         if console is None or not console.is_terminal:
-            if console is not None:
-                console.print(f"{self.title}: {end - trainer.step} steps …")
+            count = end - trainer.step
+            self.say(f"{count} step{'' if count == 1 else 's'} …")
             yield
             return
         columns = (
-            progress.TextColumn(self.title),
+            progress.TextColumn(self.title, markup=False),
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[said]}"),
             progress.TimeElapsedColumn(),
-            progress.TextColumn("left"),
-            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[left]}"),
         )
-        with progress.Progress(*columns, console=console, transient=True) as self._bar:
-            self._task = self._bar.add_task("", total=end, completed=trainer.step, said="")
+        self._bar = progress.Progress(*columns, console=console, transient=True)
+        self._task = self._bar.add_task("", total=end, completed=trainer.step, said="", left="")
+        self._bar.start()
+        try:
             yield
-        self._bar = None
+        finally:
+            with suppress(OSError):  # the terminal has been closed
+                self._bar.stop()
+            self._bar = None
 
     def say(self, text: str) -> None:
         """Show one line."""
+        self._said = time.monotonic()
         if self._console is not None:
-            self._console.print(f"{self.title}: {text}")
+            try:
+                self._console.print(f"{self.title}: {text}", soft_wrap=True, markup=False)
+            except OSError:  # the terminal has been closed, or the pipe: no reason to lose a run
+                self._console = None
 
     def advance(self, loss: float) -> None:
         """One step is done."""
+        self._step += 1
+        if self._pace is None:
+            return
+        self._pace.step()
         if self._bar is not None:
-            self._bar.update(self._task, advance=1, said=f"loss {loss:.3f}")
+            self._bar.update(self._task, advance=1, said=f"loss {loss:.3f}", left=self._left())
+        elif self._step % self._pace.per_epoch and time.monotonic() - self._said >= _QUIET:
+            self.say(_joined(f"step {self._step} of {self._pace.end}", f"loss {loss:.3f}", self._left()))
 
     def epoch(self, row: Mapping[str, float]) -> None:
-        """One epoch is done."""
-        self.say(
-            f"epoch {row['epoch']:.0f}, loss {row['loss']:.3f}, "
-            f"held out {row['test_accuracy']:.2%}, {row['seconds']:.0f} s"
-        )
+        """One epoch is done, and evaluated."""
+        if self._pace is not None:
+            self._pace.evaluation()
+        done = f"epoch {row['epoch']:.0f}" + (f" of {self._epochs}" if self._epochs else "")
+        held_out, spent = f"held out {row['test_accuracy']:.2%}", duration(row["seconds"])
+        self.say(_joined(done, f"loss {row['loss']:.3f}", held_out, spent, self._left()))
+
+    def _left(self) -> str:
+        left = None if self._pace is None else self._pace.left(self._step)
+        return f"{duration(left)} left" if left and left >= 0.5 else ""
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units that matter: ``7 s``, ``3 min 20 s``, ``2 h 5 min``, ``1 d 3 h``."""
+    whole = round(seconds)
+    for large, small, size, part in (("d", "h", 86400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1)):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {large}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
