@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tzwc.errors import InvalidArgumentError
+from tzwc.foreign import shown
 from tzwc.models.block import ChannelInteraction, HyperInteraction
 from tzwc.models.layers import RecursiveGatedUnit
 from tzwc.models.slow_networks import SineNetwork
@@ -40,7 +41,7 @@ def slow_neural_loss(kernels: Sequence[Tensor], factors: Sequence[int], variant:
         InvalidArgumentError: unknown variant, or kernels and factors that do not belong together.
     """
     if not isinstance(variant, str) or variant not in get_args(SlowLoss):
-        raise InvalidArgumentError(f"slow_loss = {variant!r}: expected {closest(variant, get_args(SlowLoss))}")
+        raise InvalidArgumentError(f"slow_loss = {shown(variant)}: expected {closest(variant, get_args(SlowLoss))}")
     if len(kernels) != len(factors) or not kernels:
         raise InvalidArgumentError(f"{len(kernels)} kernels and {len(factors)} factors: expected one of each a block")
     for block, factor in enumerate(factors[:-1]):

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from tzwc.errors import InvalidArgumentError
+from tzwc.foreign import examined, shown
 
 __all__ = ["Kar2", "Kar3"]
 
@@ -30,13 +31,13 @@ class _SignMoments(Optimizer):
         """Add a group of parameters, as :class:`torch.optim.Optimizer` does; its hyper-parameters are validated."""
         lr = param_group.get("lr", self.defaults["lr"])
         betas = param_group.get("betas", self.defaults["betas"])
-        if not lr >= 0:
-            raise InvalidArgumentError(f"lr = {lr!r}: expected a number of at least 0")
-        if not isinstance(betas, (tuple, list)) or len(betas) != self.moments:
-            raise InvalidArgumentError(f"betas = {betas!r}: expected a tuple of length {self.moments}")
-        for beta in betas:
-            if not 0 <= beta < 1:
-                raise InvalidArgumentError(f"betas = {betas!r}: expected numbers in [0, 1)")
+        with examined("lr or betas"):
+            if not isinstance(lr, (int, float, Tensor)) or not lr >= 0:
+                raise InvalidArgumentError(f"lr = {shown(lr)}: expected a number of at least 0")
+            if not isinstance(betas, (tuple, list)) or len(betas) != self.moments:
+                raise InvalidArgumentError(f"betas = {shown(betas)}: expected a tuple of length {self.moments}")
+            if not all(isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in betas):
+                raise InvalidArgumentError(f"betas = {shown(betas)}: expected numbers in [0, 1)")
         super().add_param_group(param_group)
 
     @overload

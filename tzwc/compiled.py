@@ -114,18 +114,15 @@ class CompiledModule(SharedModule):
             reason = f"its class was changed to {type(self).__name__}, which manages parameters on its own"
         if reason is not None:
             return self._run_original(reason, args, kwargs)
+        accumulating = torch.is_grad_enabled() and self._accumulation is not None
         try:
             state = self._state()
-        except Exception as error:  # of attributes that raise when they are compared, for example
-            return self._run_original(f"the module cannot be looked at ({type(error).__name__})", args, kwargs)
-        accumulating = torch.is_grad_enabled() and self._accumulation is not None
-        key = call_key(state.guard, leaves, spec, accumulating)
+            key = call_key(state.guard, leaves, spec, accumulating)
+            runner = None if key is None else state.table.get(key)
+        except Exception as error:  # of attributes, or of keys of a dictionary, that raise when they are compared
+            return self._run_original(f"something in it cannot be looked at ({type(error).__name__})", args, kwargs)
         if key is None:
             return self._run_original("an argument is neither a tensor nor a plain constant", args, kwargs)
-        try:
-            runner = state.table.get(key)
-        except Exception as error:  # of the keys of a dictionary that is an argument
-            return self._run_original(f"an argument cannot be compared ({type(error).__name__})", args, kwargs)
         if runner is None:
             raise _Unknown(state, key, accumulating)
         if isinstance(runner, Declined):

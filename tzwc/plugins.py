@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
 from tzwc.errors import InvalidArgumentError, TzwcError
+from tzwc.foreign import exact, examined, shown
 from tzwc.pipeline import Pass
 
 __all__ = ["GROUP", "PluginError", "announced", "find_pass", "import_path_of", "load"]
@@ -62,6 +63,7 @@ def load(point: EntryPoint) -> Pass:
     return made
 
 
+@examined("name")
 def find_pass(name: str) -> Pass:
     """The pass called ``name``: one of the library, one that a package announces, or ``module:NAME``.
 
@@ -71,6 +73,9 @@ def find_pass(name: str) -> Pass:
     """
     from tzwc.passes import DEFAULT_PASSES
 
+    name = exact(name)
+    if not isinstance(name, str):
+        raise InvalidArgumentError(f"passes: {shown(name)} is a {type(name).__name__}; give the name of a pass")
     for known in DEFAULT_PASSES:
         if known.name == name:
             return known

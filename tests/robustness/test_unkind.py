@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from functools import partial
@@ -17,18 +18,21 @@ from torch import Tensor, nn
 import tzwc
 from tests.conftest import examples
 from tests.robustness.hostile import answer
+from tests.robustness.test_measurements import PROBLEM
 from tests.robustness.test_released import valid
 from tests.robustness.tiny import Tiny
 from tests.robustness.unkind import METHODS, VALUES, unkind, unkind_objects
-from tzwc.data import load
+from tzwc.data import Dataset, load
 from tzwc.errors import TzwcError
 from tzwc.factory import InputSpec, parse_dtype, resolve
+from tzwc.gpu.target import Target
 from tzwc.inspection.load import load_stage
-from tzwc.models import LocalSpec, SlowNetSpec, TerminatorSpec, load_released, terminator, terminator_spec
+from tzwc.models import Kar3, LocalSpec, SlowNetSpec, TerminatorSpec, load_released, terminator, terminator_spec
 from tzwc.models.resolution import resampled_spec
 from tzwc.options import CompileOptions
-from tzwc.training import Checkpoint, Recipe
+from tzwc.training import Checkpoint, Recipe, task
 from tzwc.training.prediction import read_input
+from tzwc.tuning.choice import choose
 
 DIGITS = terminator_spec("digits")
 VALID, RECIPE = DIGITS.to_dict(), Recipe().to_dict()
@@ -72,6 +76,11 @@ def _as(call: Callable[..., None], name: str) -> Callable[[Any], None]:
     return lambda given: call(**{name: given})
 
 
+@functools.cache
+def _samples() -> Dataset:
+    return load("digits")
+
+
 PLACES: dict[str, Callable[[Any], object]] = {
     **{f"spec: {field.name}": partial(_field, field.name) for field in dataclasses.fields(TerminatorSpec)},
     **{f"slow network: {name}": _as(_net, name) for name in ("hidden", "layers", "omega_0")},
@@ -105,6 +114,14 @@ PLACES: dict[str, Callable[[Any], object]] = {
     "checkpoint": Checkpoint.load,
     "input to predict": lambda x: read_input(x, DIGITS),
     "name of a stage": FAST.stage,
+    "name of a task": task,
+    "way to choose": lambda x: choose(PROBLEM, tune=x),
+    "name of a pass": tzwc.passes.by_name,
+    "target to lower for": Target.parse,
+    "learning rate": lambda x: Kar3([nn.Parameter(torch.ones(1))], lr=x),
+    "betas": lambda x: Kar3([nn.Parameter(torch.ones(1))], betas=x),
+    "sizes of samples": lambda x: _samples().resized(x),
+    "a size of samples": lambda x: _samples().resized([x, x]),
 }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tzwc.errors import InvalidArgumentError
+from tzwc.foreign import exact, examined, shown
 
 __all__ = ["Dataset", "Normalisation", "Split", "permutation"]
 
@@ -106,6 +107,7 @@ class Dataset:
 
         return dataclasses.replace(self, name=name, train=read(self.train), test=read(self.test))
 
+    @examined("sizes")
     def resized(self, sizes: Sequence[int]) -> Dataset:
         """The same samples on another grid, by linear interpolation between pixel centres.
 
@@ -115,9 +117,11 @@ class Dataset:
         Raises:
             InvalidArgumentError: not one size an axis.
         """
-        if len(sizes) != len(self.grid) or any(size < 1 for size in sizes):
+        sizes = exact(sizes)
+        good = isinstance(sizes, (tuple, list)) and all(type(size) is int and size > 0 for size in sizes)
+        if not good or len(sizes) != len(self.grid):
             expected = f"{len(self.grid)} positive number(s), one for each axis of {self.grid}"
-            raise InvalidArgumentError(f"sizes = {tuple(sizes)}: expected {expected}")
+            raise InvalidArgumentError(f"sizes = {shown(sizes)}: expected {expected}")
         mode = "bilinear" if len(sizes) == 2 else "linear"
 
         def resize(split: Split) -> Split:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from tzwc.errors import InvalidArgumentError
+from tzwc.foreign import exact, examined, shown
 
 __all__ = ["TARGETS", "Target"]
 
@@ -47,15 +48,17 @@ class Target:
     products: tuple[tuple[str, float], ...]
 
     @classmethod
+    @examined("target")
     def parse(cls, name: str) -> Target:
         """The target called ``name``, in any case of its letters.
 
         Raises:
             InvalidArgumentError: there is none; the message lists them.
         """
+        name = exact(name)
         found = TARGETS.get(name.strip().lower()) if isinstance(name, str) else None
         if found is None:
-            raise InvalidArgumentError(f"target={name!r} is unknown: choose one of {', '.join(TARGETS)}")
+            raise InvalidArgumentError(f"target={shown(name)} is unknown: choose one of {', '.join(TARGETS)}")
         return found
 
     @property

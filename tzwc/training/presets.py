@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tzwc.errors import SpecError
+from tzwc.foreign import exact, examined
 from tzwc.models import TerminatorSpec, terminator_spec
 from tzwc.models.validation import closest, refuse
 from tzwc.training.recipe import Recipe
@@ -77,12 +79,14 @@ TASKS: Final[Mapping[str, Task]] = {
 tasks take them over, without what would not fit the data."""
 
 
+@examined("name", SpecError)
 def task(name: str) -> Task:
     """The task of that name.
 
     Raises:
         SpecError: there is none.
     """
+    name = exact(name)
     if not isinstance(name, str) or name not in TASKS:
         raise refuse("preset", name, closest(name, TASKS))
     return TASKS[name]

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from tzwc.convolution import Algorithm, Problem, algorithms, legal_algorithms
 from tzwc.errors import InvalidArgumentError
+from tzwc.foreign import examined, shown
 from tzwc.tuning.calibration import model_for, read_samples
 from tzwc.tuning.cost_model import CostModel
 from tzwc.tuning.machine import fingerprint
@@ -115,8 +116,9 @@ def choose(
     Raises:
         InvalidArgumentError: ``tune`` is unknown, or no algorithm can compute ``problem``.
     """
-    if tune not in get_args(Tune):
-        raise InvalidArgumentError(f"tune={tune!r} is unknown; choose one of {', '.join(get_args(Tune))}")
+    with examined("tune"):
+        if not isinstance(tune, str) or tune not in get_args(Tune):
+            raise InvalidArgumentError(f"tune={shown(tune)} is unknown; choose one of {', '.join(get_args(Tune))}")
     problem = as_measured(problem)
     legal, declined = legal_algorithms(problem, exact=exact)
     if not legal:
