@@ -36,7 +36,7 @@ class Journal:
                 if text and not text.endswith("\n"):  # an interrupted write must not spoil the next line
                     file.write("\n")
         except (OSError, ValueError) as error:  # of a name with what no name may hold
-            said = error.strerror if isinstance(error, OSError) else error
+            said = getattr(error, "strerror", None) or error
             raise InvalidArgumentError(f"--out {str(path)!r} cannot be written: {said}") from error
         for line in text.splitlines():
             self._read(line)
