@@ -150,22 +150,39 @@ def train(
         str, typer.Option(metavar="A,B,…", help="Of digits, sdigits, mnist1d, digits32, sdigits784.")
     ] = "digits,sdigits,sdigits784",
     backend: Backend = "inductor",
-    contenders: Annotated[str, typer.Option(metavar="A,B,…", help="Of eager, compile, tzwc.")] = "eager,compile,tzwc",
+    contenders: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…", help="Of eager, compile, contiguous, max_autotune, tzwc; by default all."),
+    ] = None,
     device: Device = "cpu",
     rounds: Annotated[int, typer.Option(min=2, help="Steps of each contender that are timed.")] = 15,
     threads: Threads = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write each task to this file when it is done; what it holds is not repeated.")
+    ] = None,
     json_: Json = False,
     trace: Trace = False,
 ) -> None:
     """An epoch of training on offline data: eager, torch.compile and tzwc, step by step in turns.
 
-    With Inductor, every contender compiles for minutes; --backend eager gives a quick look at the rest.
+    Every task is shown when it is done; after Ctrl-C, the same command with --out goes on with the next one. With
+    Inductor, every contender compiles for minutes; --backend eager gives a quick look at the rest.
     """
     with reported(trace):
-        from tzwc.bench.train import Request, run, show_train
+        import torch
 
-        request = Request(_listed(tasks), _listed(contenders), backend, rounds, device)
-        _measure(lambda: run(request), lambda result: show_train(result, output()), threads, json_)
+        from tzwc.bench.train import Request, run
+        from tzwc.bench.train_tables import show_facts, show_workload
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+        names = None if contenders is None else _listed(contenders)
+        request = Request(_listed(tasks), names, backend, rounds, device, out)
+        if json_:
+            typer.echo(json.dumps(run(request).to_dict(), indent=2))
+            return
+        show_facts(request, output())
+        run(request, lambda name, found: show_workload(name, found, output()))
 
 
 def _measure(run: Callable[[], Any], show: Callable[[Any], None], threads: int | None, json_: bool) -> None:

@@ -99,8 +99,11 @@ def evaluate(
         str | None, typer.Option(metavar="SIZES", help="Another grid, such as 16x16: model and data are resampled.")
     ] = None,
     kernels: Annotated[
-        str, typer.Option(help="With --resolution: evaluate the slow networks there, or interpolate their kernels.")
-    ] = "evaluate",
+        str | None,
+        typer.Option(
+            help="With --resolution: evaluate the slow networks there (default), or interpolate their kernels."
+        ),
+    ] = None,
     runner: Runner = "eager",
     backend: Backend = "inductor",
     threads: Threads = None,
@@ -112,18 +115,25 @@ def evaluate(
         from dataclasses import asdict, replace
 
         from tzwc.data import load
+        from tzwc.errors import InvalidArgumentError
         from tzwc.factory import InputSpec
         from tzwc.training import Checkpoint
         from tzwc.training import evaluate as measure
 
+        if kernels is not None and resolution is None:
+            raise InvalidArgumentError(f"--kernels {kernels}: give --resolution as well, such as 16x16")
         _threads(threads)
         saved = Checkpoint.load(checkpoint)
         model = saved.model()
         held_out = replace(load(saved.data, data, partial=partial), normalise=saved.normalisation)
         if resolution is not None:
-            sizes = InputSpec.parse(resolution).shape
+            grid = InputSpec.parse(resolution)
+            if grid.dtype is not None:
+                raise InvalidArgumentError(f"--resolution {resolution}: expected sizes alone, such as 16x16")
+            sizes = grid.shape
             held_out = held_out.resized(sizes)
-            model = model.at_resolution(sizes, kernels=cast("Resample", kernels))  # which says so if it is neither
+            chosen = cast("Resample", kernels or "evaluate")  # at_resolution says so if it is neither
+            model = model.at_resolution(sizes, kernels=chosen)
         found = measure(_run_by(runner, backend, model), held_out.test, saved.normalisation, saved.recipe.batch)
         if json_:
             typer.echo(json.dumps(asdict(found), indent=2))

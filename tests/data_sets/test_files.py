@@ -166,6 +166,16 @@ def test_pickles_are_refused(tmp_path: Path, name: str, file: str) -> None:
             load(name, folder)
 
 
+def test_pickles_do_not_matter_beside_the_binary_version(tmp_path: Path) -> None:
+    """Both archives have been unpacked in one folder."""
+    (tmp_path / "cifar-100-python").mkdir()
+    (tmp_path / "cifar-100-python" / "train").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    (tmp_path / "cifar-100-binary").mkdir()
+    for name in ("train.bin", "test.bin"):
+        (tmp_path / "cifar-100-binary" / name).write_bytes(raw(random_bytes(2, 3074, high=90)))
+    assert len(load("cifar100", tmp_path, partial=True).train) == 2
+
+
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"--data .*nowhere: no such folder; give the folder that holds train_X\.bin"):
         load("stl10", tmp_path / "nowhere")

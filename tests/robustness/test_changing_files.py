@@ -20,7 +20,7 @@ from tests.robustness.test_checkpoints import valid as checkpoint
 from tests.robustness.test_data_files import SPEC, idx, image, npy
 from tests.robustness.test_measurements import CHOICE, KEY, LEGAL, PROBLEM, entry
 from tests.robustness.tiny import Tiny
-from tzwc.bench.convolution_journal import Journal
+from tzwc.bench.journal import Journal
 from tzwc.data import load
 from tzwc.data.idx import read_idx
 from tzwc.errors import TzwcError

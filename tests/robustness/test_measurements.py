@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import tzwc.tuning.store
 from tests.conftest import examples
 from tests.robustness.hostile import damaged, data, mutated
-from tzwc.bench.convolution_journal import Journal
+from tzwc.bench.journal import Journal
 from tzwc.convolution import Problem, legal_algorithms
 from tzwc.tuning.calibration import built_in, read_samples, write_samples
 from tzwc.tuning.choice import choose

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from typer.testing import CliRunner, Result
 from tests.training.toy import SPEC
 from tzwc.cli import app
 from tzwc.models import terminator_spec
-from tzwc.training import TASKS, Recipe, presets
+from tzwc.training import TASKS, Checkpoint, Recipe, presets
 
 Invoke = Callable[..., Result]
 
@@ -53,6 +54,14 @@ def test_train_stop_resume_evaluate_predict(invoke: Invoke, tmp_path: Path) -> N
     assert json.loads(result.stdout)["samples"] == 384
     result = invoke("evaluate", "run", "--resolution", "16x16", "--kernels", "interpolate")
     assert "digits:" in result.stdout
+    for sizes, message in (
+        ("16", "sizes"),
+        ("16x16:float64", "expected sizes alone"),
+        ("0x4", "expected sizes joined"),
+    ):
+        result = invoke("evaluate", "run", "--resolution", sizes)
+        assert result.exit_code == 2
+        assert message in result.output
 
     image = torch.rand(8, 8).numpy()
     numpy.save("one.npy", image)
@@ -79,12 +88,23 @@ def test_train_stop_resume_evaluate_predict(invoke: Invoke, tmp_path: Path) -> N
         (("train", "digits", "--precision", "int8"), 2, "precision = 'int8': expected one of float32"),
         (("train", "digits", "--resume"), 1, "last.safetensors: no such checkpoint"),
         (("evaluate", "nothing"), 1, "nothing: no such checkpoint"),
+        (("evaluate", "nothing", "--kernels", "interpolate"), 2, "--kernels interpolate: give --resolution as well"),
     ],
 )
 def test_what_cannot_be_done_is_said(invoke: Invoke, arguments: tuple[str, ...], code: int, message: str) -> None:
     result = invoke(*arguments)
     assert result.exit_code == code, result.output
     assert message in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("command", [("evaluate", "run"), ("predict", "run", "one.npy")])
+def test_ctrl_c_while_a_checkpoint_is_used(
+    command: tuple[str, ...], invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Checkpoint, "load", lambda _: signal.raise_signal(signal.SIGINT))
+    result = invoke(*command)
+    assert result.exit_code == 130
+    assert result.stderr == "error: interrupted\n"
 
 
 def test_a_file_that_is_no_checkpoint(invoke: Invoke) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 
 from tzwc.bench.convolution_cases import FIXED, Case, draw_cases
 from tzwc.bench.convolution_compiled import compare, compare_fixed
-from tzwc.bench.convolution_journal import Journal
 from tzwc.bench.convolution_memory import peak_by_algorithm
 from tzwc.bench.convolution_regret import ANCHORS, Settings, measure_case
+from tzwc.bench.journal import Journal
 from tzwc.errors import InvalidArgumentError
 from tzwc.lowering import check_backend
 from tzwc.tuning.machine import fingerprint

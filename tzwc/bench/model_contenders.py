@@ -13,7 +13,7 @@ import tzwc
 from tzwc.bench.capture_outcome import outcome_of
 from tzwc.errors import InvalidArgumentError
 
-__all__ = ["ALLOCATOR", "CONTENDERS", "TUNED", "build", "choose", "environment", "note_of", "unfit"]
+__all__ = ["ALLOCATOR", "CONTENDERS", "TUNED", "available", "build", "choose", "environment", "note_of", "unfit"]
 
 CONTENDERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "eager": {},
@@ -44,6 +44,11 @@ _ONLY_INFERENCE = ("freezing", "freezing_max_autotune")
 _ON_DEMAND = ("freezing_max_autotune",)
 
 
+def available(backend: str) -> tuple[str, ...]:
+    """The contenders that are measured with ``backend`` unless others are asked for, without tuned allocators."""
+    return tuple(b for b in CONTENDERS if b not in _ON_DEMAND and (backend == "inductor" or b not in _ONLY_INDUCTOR))
+
+
 def choose(names: Sequence[str] | None, backend: str, device: str = "cpu") -> tuple[str, ...]:
     """The contenders called ``names``, or by default all that there are with ``backend``, on a CPU both ways.
 
@@ -51,8 +56,9 @@ def choose(names: Sequence[str] | None, backend: str, device: str = "cpu") -> tu
         InvalidArgumentError: an unknown name, or a contender that does not exist with this backend.
     """
     if names is None:
-        bases = [b for b in CONTENDERS if b not in _ON_DEMAND and (backend == "inductor" or b not in _ONLY_INDUCTOR)]
-        return tuple(base + tuned for base in bases for tuned in (("", TUNED) if device == "cpu" else ("",)))
+        return tuple(
+            base + tuned for base in available(backend) for tuned in (("", TUNED) if device == "cpu" else ("",))
+        )
     for name in names:
         base = name.removesuffix(TUNED)
         if base not in CONTENDERS:

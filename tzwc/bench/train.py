@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 import tzwc
 from tzwc.bench.devices import check_device, clock_of, name_of, wait
+from tzwc.bench.journal import Journal
+from tzwc.bench.model_contenders import ALLOCATOR, CONTENDERS, available, unfit
 from tzwc.data import Dataset, load
 from tzwc.describe import versions
 from tzwc.errors import InvalidArgumentError
+from tzwc.lowering import check_backend
 from tzwc.models import Terminator, TerminatorSpec
 from tzwc.models.validation import closest
 from tzwc.terminal import working
-from tzwc.timing import Timing, ratio
+from tzwc.timing import Timing
 from tzwc.training import Trainer, task
+from tzwc.tuning.machine import fingerprint
 
-__all__ = ["CONTENDERS", "WORKLOADS", "Request", "TrainBench", "run", "show_train"]
-
-CONTENDERS: Final = ("eager", "compile", "tzwc")
-"""The module as it is, ``torch.compile`` and ``tzwc.compile``."""
+__all__ = ["WORKLOADS", "Contender", "Request", "TrainBench", "run"]
 
 WORKLOADS: Final[Mapping[str, str]] = {
     "digits": "8×8 images",
@@ -47,10 +49,13 @@ class Request:
 
     Attributes:
         workloads: keys of :data:`WORKLOADS`.
-        contenders: of :data:`CONTENDERS`, ``eager`` first.
-        backend: of ``torch.compile``, for both that compile.
+        contenders: of :data:`~tzwc.bench.model_contenders.CONTENDERS`, those that are for inference alone aside; by
+            default all that there are with the backend. Ratios are to the first.
+        backend: of ``torch.compile``, for all that compile.
         rounds: steps of every contender that are timed, in turns.
         device: ``cpu``, or ``cuda``, where events in its stream tell the time.
+        out: a file for one line of JSON for each task, written when it is done; what it holds already for the same
+            machine and request is not measured again.
 
     Raises:
         InvalidArgumentError: an unknown name, or too few rounds.
@@ -58,24 +63,44 @@ class Request:
     """
 
     workloads: Sequence[str]
-    contenders: Sequence[str] = CONTENDERS
+    contenders: Sequence[str] | None = None
     backend: str = "inductor"
     rounds: int = 15
     device: str = "cpu"
+    out: Path | None = None
 
     def __post_init__(self) -> None:
-        for field, names, known in (
+        check_backend(self.backend)
+        known = [name for name in available(self.backend) if not unfit(name, "training")]
+        object.__setattr__(self, "contenders", tuple(known if self.contenders is None else self.contenders))
+        for field, names, choices in (
             ("workloads", self.workloads, tuple(WORKLOADS)),
-            ("contenders", self.contenders, CONTENDERS),
+            ("contenders", self.chosen, known),
         ):
             for name in names:
-                if name not in known:
-                    raise InvalidArgumentError(f"{field} {name!r}: expected {closest(name, known)}")
+                if name not in choices:
+                    raise InvalidArgumentError(f"{field} {name!r}: expected {closest(name, choices)}")
             if not names:
-                raise InvalidArgumentError(f"{field}: none given; choose from {', '.join(known)}")
+                raise InvalidArgumentError(f"{field}: none given; choose from {', '.join(choices)}")
         if self.rounds < 2:
             raise InvalidArgumentError(f"rounds = {self.rounds}: expected at least 2")
         check_device(self.device)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The contenders' names."""
+        return tuple(dict.fromkeys(self.contenders or ()))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What lines of a file must agree in to belong to the same measurement."""
+        return {
+            "contenders": list(self.chosen),
+            "backend": self.backend,
+            "rounds": self.rounds,
+            "machine": fingerprint(self.device),
+            "allocator": allocator(),
+        }
 
 
 @dataclass(frozen=True)
@@ -83,16 +108,36 @@ class Contender:
     """What one of them took.
 
     Attributes:
-        timing: of a step: forward, backward and optimiser, without data loading from disk, with augmentation.
+        timing: of a step: forward, backward and optimiser, without data loading from disk, with augmentation. No times
+            where it failed.
         first: seconds until the first step was done, compilation included.
         epoch: seconds an epoch, at the median step.
         gap: largest difference of a loss from the first contender's.
+        error: why it failed, or nothing.
     """
 
     timing: Timing
-    first: float
-    epoch: float
-    gap: float
+    first: float = math.nan
+    epoch: float = math.nan
+    gap: float = math.nan
+    error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe: null for what there is not."""
+        return {k: None if v != v else v for k, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Contender:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: it is something else.
+        """
+        timing = Timing(str(fields["timing"]["name"]), tuple(map(float, fields["timing"]["seconds"])))
+        if not fields["error"] and not timing.seconds:
+            raise ValueError("no times")
+        numbers = [math.nan if fields[name] is None else float(fields[name]) for name in ("first", "epoch", "gap")]
+        return cls(timing, numbers[0], numbers[1], numbers[2], str(fields["error"]))
 
 
 @dataclass(frozen=True)
@@ -104,82 +149,116 @@ class TrainBench:
 
     def to_dict(self) -> dict[str, Any]:
         """The measurement as JSON knows it."""
+        request = {k: v for k, v in dataclasses.asdict(self.request).items() if k != "out"}
         return {
             "versions": dict(versions()),
             "threads": torch.get_num_threads(),
             "device": name_of(self.request.device),
-            "request": dataclasses.asdict(self.request),
-            "workloads": {name: [dataclasses.asdict(c) for c in group] for name, group in self.found.items()},
+            "allocator": allocator(),
+            "request": request,
+            "workloads": {name: [c.to_dict() for c in group] for name, group in self.found.items()},
         }
 
 
-def run(request: Request) -> TrainBench:
-    """Train every contender step by step, in turns, on the same batches from the same parameters."""
-    return TrainBench(request, {name: _measure(name, request) for name in request.workloads})
+def allocator() -> dict[str, str]:
+    """What the environment says to the allocator, which all contenders share: it belongs to every figure."""
+    return {name: os.environ[name] for name in ALLOCATOR if name in os.environ}
 
 
-def show_train(bench: TrainBench, console: Console) -> None:
-    """Print what was measured."""
-    request, threads = bench.request, torch.get_num_threads()
-    device = name_of(request.device)
-    console.print(
-        f"backend {request.backend}, {threads} thread(s), {device}, batch 64, float32, {request.rounds} steps"
-    )
-    table = Table()
-    for heading in ("", "", "first step", "step", "epoch", "faster than the first", "largest gap of a loss"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for name, group in bench.found.items():
-        for contender in group:
-            table.add_row(
-                name if contender is group[0] else "",
-                contender.timing.name,
-                f"{contender.first:.1f} s",
-                f"{contender.timing.median * 1e3:.0f} ms",
-                f"{contender.epoch:.1f} s",
-                f"{ratio(group[0].timing, contender.timing):.2f}×",
-                f"{contender.gap:.1e}",
-            )
-    console.print(table)
-    console.print(
-        "losses part as float32 rounds; in float64 they are equal to 1e-8 (tests/training/test_same_losses.py)"
-    )
+def run(request: Request, each: Callable[[str, Sequence[Contender]], None] = lambda *_: None) -> TrainBench:
+    """Train every contender step by step, in turns, on the same batches from the same parameters.
+
+    Args:
+        request: what.
+        each: called with every workload and its contenders as soon as it is done, and with what there is when Ctrl-C
+            ends it after two rounds.
+    """
+    journal = Journal(request.out, request.identity)
+    found = {}
+    for name in dict.fromkeys(request.workloads):
+        line = journal.once(name, 0, partial(_line, name, request, each))
+        try:
+            found[name] = [Contender.of(entry) for entry in line["contenders"]]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InvalidArgumentError(
+                f"--out {str(request.out)!r}: its line about {name} is no measurement of training; give another file"
+            ) from error
+        each(name, found[name])
+    return TrainBench(request, found)
 
 
-def _measure(name: str, request: Request) -> list[Contender]:
+def _line(name: str, request: Request, each: Callable[[str, Sequence[Contender]], None]) -> dict[str, Any]:
+    """Measure a workload; JSON-safe."""
     data, spec = _work(name)
-    trainers: dict[str, Trainer] = {}
-    first: dict[str, float] = {}
-    for contender in request.contenders:
+    racers = []
+    for contender in request.chosen:
         with working(f"{name}: the first steps of {contender}"):
-            begin = time.perf_counter()
-            trainers[contender] = _trainer(contender, data, spec, request)
-            trainers[contender].fit(steps=1)
-            wait(request.device)
-            first[contender] = time.perf_counter() - begin
-            trainers[contender].fit(steps=2)
-    seconds: dict[str, list[float]] = {contender: [] for contender in trainers}
-    order = list(trainers)
-    with working(f"{name}: {request.rounds} steps of each, in turns"):
-        for _ in range(request.rounds):
-            for contender in order:
-                seconds[contender].append(_step(trainers[contender], request.device))
-            order.append(order.pop(0))  # no contender always follows the same one
-    reference = trainers[request.contenders[0]].losses
+            racers.append(_start(contender, data, spec, request))
+    running = [racer for racer in racers if racer.trainer is not None]
+    order = list(running)
+    try:
+        with working(f"{name}: {request.rounds} steps of each, in turns"):
+            for _ in range(request.rounds):
+                for racer in order:
+                    racer.step(request.device)
+                order.append(order.pop(0))  # no contender always follows the same one
+    except KeyboardInterrupt:
+        rounds = min(len(racer.seconds) for racer in running)
+        if rounds >= 2:
+            each(f"{name}, {rounds} steps", _contenders(racers, rounds))
+        raise
+    return {"contenders": [contender.to_dict() for contender in _contenders(racers, request.rounds)]}
+
+
+@dataclass
+class _Racer:
+    """A contender while it runs; it has no trainer where it failed."""
+
+    name: str
+    trainer: Trainer | None = None
+    first: float = math.nan
+    error: str = ""
+    seconds: list[float] = dataclasses.field(default_factory=list)
+
+    def step(self, device: str) -> None:
+        """Take one step and note its seconds."""
+        trainer, clock = self.trainer, clock_of(device)
+        assert trainer is not None
+        step, before = partial(trainer.fit, steps=trainer.step + 1, listen=False), trainer.seconds
+        if clock is not None:
+            self.seconds.append(clock(step, 1))
+        else:
+            step()
+            self.seconds.append(trainer.seconds - before)
+
+
+def _start(contender: str, data: Dataset, spec: TerminatorSpec, request: Request) -> _Racer:
+    """The contender after its first two steps, which compile."""
+    begin = time.perf_counter()
+    try:
+        trainer = _trainer(contender, data, spec, request)
+        trainer.fit(steps=1, listen=False)
+        wait(request.device)
+        first = time.perf_counter() - begin
+        trainer.fit(steps=2, listen=False)
+    except Exception as error:  # whatever a compiler raises: the others are measured all the same
+        return _Racer(contender, error=f"{type(error).__name__}: {error}")
+    return _Racer(contender, trainer, first)
+
+
+def _contenders(racers: Sequence[_Racer], rounds: int) -> list[Contender]:
+    """What they took in the first ``rounds`` rounds."""
     found = []
-    for contender, trainer in trainers.items():
-        timing = Timing(contender, tuple(seconds[contender]))
-        gap = max(abs(a - b) for a, b in zip(trainer.losses, reference, strict=True))
-        found.append(Contender(timing, first[contender], timing.median * trainer.steps_per_epoch, gap))
+    reference = next((racer.trainer.losses for racer in racers if racer.trainer is not None), [])
+    for racer in racers:
+        timing = Timing(racer.name, tuple(racer.seconds[:rounds]))
+        if racer.trainer is None:
+            found.append(Contender(timing, error=racer.error))
+            continue
+        steps = rounds + 2
+        gap = max(abs(a - b) for a, b in zip(racer.trainer.losses[:steps], reference[:steps], strict=True))
+        found.append(Contender(timing, racer.first, timing.median * racer.trainer.steps_per_epoch, gap))
     return found
-
-
-def _step(trainer: Trainer, device: str) -> float:
-    """Take one step; its seconds."""
-    clock, before = clock_of(device), trainer.seconds
-    if clock is not None:
-        return clock(lambda: trainer.fit(steps=trainer.step + 1), 1)
-    trainer.fit(steps=trainer.step + 1)
-    return trainer.seconds - before
 
 
 def _trainer(contender: str, data: Dataset, spec: TerminatorSpec, request: Request) -> Trainer:
@@ -190,10 +269,10 @@ def _trainer(contender: str, data: Dataset, spec: TerminatorSpec, request: Reque
     compiled: Any = model
     if contender == "tzwc":
         compiled = tzwc.compile(model, backend=request.backend)
-    elif contender == "compile":
+    elif contender != "eager":
         # Contenders share code objects: without isolation, one would run the graph that was compiled for another.
-        isolated: Any = {"isolate_recompiles": True}
-        compiled = torch.compile(model, backend=request.backend, **isolated)
+        settings: dict[str, Any] = {"isolate_recompiles": True, "options": dict(CONTENDERS[contender]) or None}
+        compiled = torch.compile(model, backend=request.backend, **settings)
     return Trainer(model, data, recipe, compiled=compiled)
 
 

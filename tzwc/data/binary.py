@@ -29,7 +29,7 @@ def cifar10(directory: Path, *, partial: bool = False) -> Dataset:
         DataError: a file is missing or wrong, or it is the version made of pickles.
     """
     what, folder = "data_batch_1.bin … data_batch_5.bin and test_batch.bin", "cifar-10-batches-bin"
-    _refuse_pickles(directory, "CIFAR-10", ("data_batch_1", "test_batch"), "cifar-10-batches-py", what)
+    _refuse_pickles(directory, "CIFAR-10", "data_batch_1", ("cifar-10-batches-py", folder), what)
     batches = [
         _records(find(directory, (folder,), (f"data_batch_{n}.bin",), what), 1, 10, 10_000, partial)
         for n in range(1, 6)
@@ -42,7 +42,7 @@ def cifar10(directory: Path, *, partial: bool = False) -> Dataset:
 def cifar100(directory: Path, *, partial: bool = False) -> Dataset:
     """CIFAR-100 with its fine labels from ``train.bin`` and ``test.bin``; see :func:`cifar10`."""
     what, folder = "train.bin and test.bin", "cifar-100-binary"
-    _refuse_pickles(directory, "CIFAR-100", ("train", "test"), "cifar-100-python", what)
+    _refuse_pickles(directory, "CIFAR-100", "train", ("cifar-100-python", folder), what)
     train, test = (
         _records(find(directory, (folder,), (name,), what), 2, 100, count, partial)
         for name, count in (("train.bin", 50_000), ("test.bin", 10_000))
@@ -95,12 +95,21 @@ def _rows(path: Path, size: int, count: int, partial: bool) -> Tensor:
     return as_bytes(content).view(-1, size)
 
 
-def _refuse_pickles(directory: Path, title: str, names: tuple[str, ...], folder: str, what: str) -> None:
-    """Say so when ``directory`` holds the version that would have to be unpickled, and the other one is not there."""
+def _refuse_pickles(directory: Path, title: str, name: str, folders: tuple[str, str], what: str) -> None:
+    """Say so when ``directory`` holds the version that would have to be unpickled, and the other one is not there.
+
+    Args:
+        directory: the folder that holds the files, or the one above it.
+        title: of the data set.
+        name: of a file of pickles.
+        folders: where their archive puts them, and where that of the binary version does.
+        what: the files of the binary version.
+    """
     first = what.split(" ")[0]
-    for place in (directory / folder, directory):
-        path = place / names[0]
-        if is_file(path) and not is_file(directory / first):
+    if is_file(directory / first) or is_file(directory / folders[1] / first):
+        return
+    for path in (directory / folders[0] / name, directory / name):
+        if is_file(path):
             raise DataError(
                 f"{path}: this is the python version of {title}, a pickle; reading a pickle runs whatever code it "
                 f"holds, so it is refused. Get the 'binary version (suitable for C programs)', and give the folder "

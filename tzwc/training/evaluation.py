@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tzwc.data import Normalisation, Split
+from tzwc.errors import InvalidArgumentError
 
 __all__ = ["Evaluation", "answers", "evaluate"]
 
@@ -40,7 +41,12 @@ def answers(model: Callable[[Tensor], Tensor], split: Split, normalise: Normalis
         split: what to answer.
         normalise: what the inputs go through before.
         batch: samples at a time; at most all of them.
+
+    Raises:
+        InvalidArgumentError: there are no samples.
     """
+    if not len(split):
+        raise InvalidArgumentError("split: it has no samples; expected at least one")
     parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     dtype = torch.float32 if parameter is None else parameter.dtype
     device = torch.device("cpu") if parameter is None else parameter.device

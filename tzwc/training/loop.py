@@ -26,10 +26,12 @@ from tzwc.training.augmentation import augment
 from tzwc.training.average import MovingAverage
 from tzwc.training.checkpoint import Checkpoint, CheckpointError, optimizer_state, prepare, restore_optimizer
 from tzwc.training.evaluation import Evaluation, evaluate
+from tzwc.training.fitting import check_fit
 from tzwc.training.interruption import Interrupted, Request, listening
 from tzwc.training.logs import Row, has_tensorboard, write_csv, write_tensorboard
 from tzwc.training.progress import Progress
 from tzwc.training.recipe import Recipe
+from tzwc.training.tenancy import alone, written
 
 __all__ = ["Trainer"]
 
@@ -71,13 +73,8 @@ class Trainer:
         self.compiled = model if compiled is None else compiled
         self.progress = Progress() if progress is None else progress
         self.clock = clock
+        check_fit(model, data, recipe)
         self.steps_per_epoch = len(data.train) // recipe.batch
-        parts = workers.world() * recipe.micro_batches
-        if not self.steps_per_epoch or recipe.batch % parts:
-            raise InvalidArgumentError(
-                f"batch = {recipe.batch}: expected a multiple of {parts} (processes times micro_batches), "
-                f"at most the {len(data.train)} samples of {data.name}"
-            )
         if folder is not None and workers.rank() == 0:
             prepare(folder)
         self.optimizer = recipe.make_optimizer(model.parameters())
@@ -115,14 +112,17 @@ class Trainer:
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM asked to stop; a checkpoint has been written before.
-            InvalidArgumentError: ``seconds`` with several processes, whose clocks would not agree.
+            CheckpointError: another run writes to the folder.
+            InvalidArgumentError: ``seconds`` is not positive, or given with several processes, whose clocks would not
+                agree.
         """
-        if seconds is not None and workers.world() > 1:
-            raise InvalidArgumentError(f"seconds = {seconds}: expected None with several processes; give steps")
+        if seconds is not None and (workers.world() > 1 or not seconds > 0):
+            raise InvalidArgumentError(f"seconds = {seconds}: expected more than 0, and None with several processes")
         end = self.steps if steps is None else min(steps, self.steps)
         begin, before = time.perf_counter(), self.step
         heard = listening(self.progress.say) if listen else contextlib.nullcontext(Request())
-        with self._own_randomness(), self.progress.running(self, end, seconds), heard as request:
+        tenancy = alone(self.folder if workers.rank() == 0 else None)
+        with self._own_randomness(), tenancy, self.progress.running(self, end, seconds), heard as request:
             while self.step < end:
                 epoch = self.step / self.steps_per_epoch
                 if seconds is not None:
@@ -168,8 +168,9 @@ class Trainer:
         """Write ``last.safetensors`` and ``log.csv``, where there is a folder; one process does."""
         if self.folder is None or workers.rank() != 0:
             return
-        self.checkpoint().save(self.folder / "last.safetensors")
-        write_csv(self.folder / "log.csv", self.history)
+        with written(self.folder):
+            self.checkpoint().save(self.folder / "last.safetensors")
+            write_csv(self.folder / "log.csv", self.history)
 
     def resume(self, saved: Checkpoint) -> None:
         """Go on where ``saved`` was.
@@ -262,6 +263,7 @@ class Trainer:
         return logits, slow
 
     def _finish_epoch(self, after_epoch: Callable[[Trainer], None] | None) -> None:
+        self.progress.evaluating()
         found = self.evaluate()
         count = self.steps_per_epoch
         self.history.append(

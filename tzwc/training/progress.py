@@ -113,7 +113,7 @@ class Progress:
             progress.TextColumn("{task.fields[left]}"),
         )
         self._bar = progress.Progress(*columns, console=console, transient=True)
-        self._task = self._bar.add_task("", total=end, completed=trainer.step, said="", left="")
+        self._task = self._bar.add_task("", total=end, completed=trainer.step, said="first step", left="")
         self._bar.start()
         try:
             yield
@@ -141,6 +141,11 @@ class Progress:
             self._bar.update(self._task, advance=1, said=f"loss {loss:.3f}", left=self._left())
         elif self._step % self._pace.per_epoch and time.monotonic() - self._said >= _QUIET:
             self.say(_joined(f"step {self._step} of {self._pace.end}", f"loss {loss:.3f}", self._left()))
+
+    def evaluating(self) -> None:
+        """All steps of an epoch are done; it is being evaluated."""
+        if self._bar is not None:
+            self._bar.update(self._task, said="evaluating")
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """One epoch is done, and evaluated."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tzwc.errors import InvalidArgumentError
+
 __all__ = ["Journal"]
 
 
@@ -16,19 +18,28 @@ class Journal:
     Args:
         path: the file; ``None`` keeps nothing.
         identity: what lines must agree in to be of use; JSON-safe.
+
+    Raises:
+        InvalidArgumentError: the file cannot be written; said now, rather than when the first result is there.
     """
 
     def __init__(self, path: Path | None, identity: dict[str, Any]) -> None:
         self.path = path
         self.identity = json.loads(json.dumps(identity))
         self.known: dict[tuple[str, int], dict[str, Any]] = {}
-        if self.path is not None and self.path.exists():
-            text = self.path.read_text(encoding="utf-8", errors="replace")
-            for line in text.splitlines():
-                self._read(line)
-            if text and not text.endswith("\n"):  # an interrupted write must not spoil the next line
-                with self.path.open("a", encoding="utf-8") as file:
+        if path is None:
+            return
+        try:
+            with path.open("a+", encoding="utf-8", errors="replace") as file:
+                file.seek(0)
+                text = file.read()
+                if text and not text.endswith("\n"):  # an interrupted write must not spoil the next line
                     file.write("\n")
+        except (OSError, ValueError) as error:  # of a name with what no name may hold
+            said = getattr(error, "strerror", None) or error
+            raise InvalidArgumentError(f"--out {str(path)!r} cannot be written: {said}") from error
+        for line in text.splitlines():
+            self._read(line)
 
     def once(self, kind: str, number: int, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What the file has, or else what is measured now."""
