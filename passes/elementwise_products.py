@@ -46,7 +46,7 @@ def _terms(node: fx.Node) -> tuple[list[fx.Node], list[str], str] | None:
     return operands, terms, output
 
 
-def _aligned(graph: fx.Graph, node: fx.Node, term: str, to: str, like: fx.Node) -> fx.Node | None:
+def _aligned(graph: fx.Graph, node: fx.Node, term: str, to: str, like: fx.Node) -> fx.Node:
     """``node`` with its axes in the order of ``to``, and axes of size 1 where it has none."""
     order = sorted(range(len(term)), key=lambda axis: to.index(term[axis]))
     ordered = permute(graph, node, order, like=like)
@@ -74,8 +74,7 @@ def _check_product(match: Match) -> str | None:
 
 
 def _product(graph: fx.Graph, pairs: list[tuple[fx.Node, str]], to: str, like: fx.Node) -> fx.Node:
-    factors = [_aligned(graph, node, term, to, like) for node, term in pairs]
-    assert None not in factors  # `_reshapable` has seen to it
+    factors = [_aligned(graph, node, term, to, like) for node, term in pairs]  # `_reshapable` has seen to it
     return insert_call(graph, aten.mul.Tensor, factors, like=like, made_by=MADE_BY)
 
 
@@ -115,19 +114,13 @@ def _rewrite_factors(match: Match, graph: fx.Graph) -> fx.Node:
 
 def _check_moved(match: Match) -> str | None:
     first, second = permutation(match["a"]), permutation(match["b"])
-    return None if first == second and match["a"].target is aten.permute.default else ""
+    return None if first == second else ""
 
 
 def _rewrite_moved(match: Match, graph: fx.Graph) -> fx.Node:
-    order = permutation(match["a"])
-    assert order is not None
     factors = (match["x"], match["y"])
-    return permute(
-        graph,
-        insert_call(graph, aten.mul.Tensor, factors, like=match.root, made_by=MADE_BY),
-        order,
-        like=match.root,
-    )
+    product = insert_call(graph, aten.mul.Tensor, factors, like=match.root, made_by=MADE_BY)
+    return permute(graph, product, permutation(match["a"]), like=match.root)
 
 
 ELEMENTWISE_RULES: tuple[Rule, ...] = (

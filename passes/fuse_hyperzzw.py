@@ -109,10 +109,9 @@ class _PerSampleConvolution(Pattern):
         return CONVOLUTIONS
 
     def walk(self, value: object, state: State, miss: Miss) -> Iterator[State]:
-        call = read_convolution(value) if isinstance(value, fx.Node) else None
-        if call is None:
-            return
         assert isinstance(value, fx.Node)
+        call = read_convolution(value)
+        assert call is not None  # the root of a rule is one of the anchors
         weight = call_arguments(value)["weight"]
         taps = peel_taps(weight, len(shape_of(weight)) - 2)
         found = State(state.captures, (value, *taps.nodes, taps.source))

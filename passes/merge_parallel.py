@@ -45,8 +45,7 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
     graph = module.graph
     maps = Maps(graph, context)
     for node in list(graph.nodes):
-        if not node._erased:
-            _add(maps, node)
+        _add(maps, node)  # erases what comes before it at most
     maps = Maps(graph, context)
     for group in list(_readers(maps)):
         _share(maps, group)

@@ -51,7 +51,6 @@ class Maps:
         self.context = context
         self.static = static_nodes(graph, context.static_slots)
         self.facts = AliasFacts(graph)
-        self._said: set[tuple[str, fx.Node]] = set()
         self._above: Ancestors | None = None
 
     def read(self, node: object) -> Pointwise | None:
@@ -121,10 +120,8 @@ class Maps:
         return self.context.admits(rule, nodes)
 
     def decline(self, rule: str, reason: str, nodes: Sequence[fx.Node]) -> bool:
-        """Say once why ``nodes`` stay; returns ``False``."""
-        if (rule, nodes[0]) not in self._said:
-            self._said.add((rule, nodes[0]))
-            self.context.remark("declined", rule, reason, nodes)
+        """Say why ``nodes`` stay; returns ``False``."""
+        self.context.remark("declined", rule, reason, nodes)
         return False
 
     def changed(self) -> None:

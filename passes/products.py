@@ -122,9 +122,8 @@ def _check_regrouped(match: Match) -> str | None:
 
 def _rewrite_regrouped(match: Match, graph: fx.Graph) -> fx.Node:
     product = _matmul(graph, match["a"], match["b"], match.root)
-    result = reshape(graph, product, shape_of(match.root), like=match.root)
-    assert result is not None  # at most one symbolic size: that of the regrouped axes
-    return result
+    # At most one size is symbolic: that of the regrouped axes.
+    return reshape(graph, product, shape_of(match.root), like=match.root)
 
 
 def _check_unexpanded(match: Match) -> str | None:

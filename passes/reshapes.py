@@ -35,13 +35,12 @@ _RESHAPES = (
 )
 
 
-def reshape(graph: fx.Graph, node: fx.Node, shape: Sequence[Size], *, like: fx.Node) -> fx.Node | None:
-    """``node`` in another shape; ``None`` when the shape cannot be written as an argument."""
+def reshape(graph: fx.Graph, node: fx.Node, shape: Sequence[Size], *, like: fx.Node) -> fx.Node:
+    """``node`` in another shape, which the caller knows to be expressible: see :func:`shape_argument`."""
     if same_shape(shape_of(node), shape):
         return node
     sizes = shape_argument(graph, shape, [node])
-    if sizes is None:
-        return None
+    assert sizes is not None
     return insert_call(graph, aten.reshape.default, (node, sizes), like=like, made_by=MADE_BY)
 
 
@@ -52,10 +51,8 @@ def permute(graph: fx.Graph, node: fx.Node, order: Sequence[int], *, like: fx.No
     return insert_call(graph, aten.permute.default, (node, list(order)), like=like, made_by=MADE_BY)
 
 
-def permutation(node: fx.Node) -> list[int] | None:
-    """Which axis of its argument each axis of ``node`` is; ``None`` if ``node`` does not reorder axes."""
-    if node.op != "call_function" or not node.args:
-        return None
+def permutation(node: fx.Node) -> list[int]:
+    """Which axis of its argument each axis of ``node`` is; ``node`` calls an operator that reorders axes."""
     rank = len(shape_of(node.args[0]))
     order = list(range(rank))
     call = list(call_arguments(node).values())
@@ -69,27 +66,22 @@ def permutation(node: fx.Node) -> list[int] | None:
         if rank:
             a, b = call[1] % rank, call[2] % rank
             order[a], order[b] = order[b], order[a]
-    elif node.target is aten.movedim.int:
-        order.insert(call[2] % rank, order.pop(call[1] % rank))
     else:
-        return None
+        assert node.target is aten.movedim.int
+        order.insert(call[2] % rank, order.pop(call[1] % rank))
     return order
 
 
 def is_matrix_transpose(permute: fx.Node) -> bool:
     """Whether ``permute`` swaps the last two axes and nothing else."""
     order = permutation(permute)
-    assert order is not None
     swapped = list(range(len(order)))
     swapped[-2:] = swapped[:-3:-1]
     return len(order) >= 2 and order == swapped
 
 
 def _to_reshape(match: Match, graph: fx.Graph) -> fx.Node:
-    source = match["x"]
-    result = reshape(graph, source, shape_of(match.root), like=match.root)
-    assert result is not None  # `_expressible` has seen to it
-    return result
+    return reshape(graph, match["x"], shape_of(match.root), like=match.root)  # `_expressible` has seen to it
 
 
 def _expressible(match: Match) -> str | None:
@@ -105,22 +97,17 @@ def _expressible(match: Match) -> str | None:
 
 def _keeps_order(match: Match) -> str | None:
     order = permutation(match.root)
-    assert order is not None
     shape = shape_of(match["x"])
     wide = [axis for axis in order if shape[axis] != 1]
     return _expressible(match) if wide == sorted(wide) else ""
 
 
 def _to_permute(match: Match, graph: fx.Graph) -> fx.Node:
-    order = permutation(match.root)
-    assert order is not None
-    return permute(graph, match["x"], order, like=match.root)
+    return permute(graph, match["x"], permutation(match.root), like=match.root)
 
 
 def _compose(match: Match, graph: fx.Graph) -> fx.Node:
     inner, outer = permutation(match["inner"]), permutation(match.root)
-    assert inner is not None
-    assert outer is not None
     return permute(graph, match["x"], [inner[axis] for axis in outer], like=match.root)
 
 

@@ -242,9 +242,7 @@ class SpectrumReader:
 
     def _permute(self, node: fx.Node) -> Spectrum:
         inner = self._same(node)
-        order = permutation(node)
-        assert order is not None
-        return replace(inner, layout=tuple(inner.layout[d] for d in order))
+        return replace(inner, layout=tuple(inner.layout[d] for d in permutation(node)))
 
     def _conjugate_transpose(self, node: fx.Node) -> Spectrum:
         inner = self._permute(node)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+
 import pytest
 import torch
 from pass_testing import assert_unchanged, capture_function, code, remarks
+from torch import fx
+
+from tzwc.passes.cse import merge_equal_calls
+from tzwc.pipeline import PassContext
 
 K, X = torch.randn(4, 5, dtype=torch.float64), torch.randn(3, 4, 5, dtype=torch.float64)
 
@@ -40,6 +46,11 @@ def _written(k, x):
     return a + b
 
 
+def _undefined(_, x):
+    """Whatever was in memory, and never chosen."""
+    return torch.where(x == x, x, torch.empty_like(x)) + torch.where(x != x, torch.empty_like(x), x)
+
+
 @pytest.mark.parametrize(
     ("function", "target", "count"),
     [
@@ -49,8 +60,9 @@ def _written(k, x):
         (lambda k, x: (x - k) * (k - x), "aten.sub.Tensor", 2),
         (lambda _, x: (x.sin(), x.sin()), "aten.sin.default", 2),
         (_written, "aten.mul.Tensor", 2),
+        (_undefined, "aten.empty_like.default", 2),
     ],
-    ids=["random", "int and float", "signed zero", "not commutative", "both returned", "written to"],
+    ids=["random", "int and float", "signed zero", "not commutative", "both returned", "written to", "undefined"],
 )
 def test_what_only_looks_equal_stays(function, target, count):
     program = capture_function(function, [K], X)
@@ -58,3 +70,20 @@ def test_what_only_looks_equal_stays(function, target, count):
     assert program.counts()[target] == count
     if "rand" not in target:
         assert_unchanged(program)
+
+
+def test_slices_are_equal_where_their_bounds_and_steps_are():
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    parts = [slice(0, 4), slice(0, 4), slice(0, 4, 2), slice(1, 4), slice(0, None)]
+    taken = [graph.call_function(operator.getitem, (x, (part,))) for part in parts]
+    graph.output([graph.call_function(torch.ops.aten.sin.default, (node,)) for node in taken])
+    x.meta["val"] = torch.randn(5)
+    for node in taken:
+        node.meta["val"] = x.meta["val"][node.args[1]]
+    merge_equal_calls(graph, PassContext("test", {}, frozenset()))
+    module = fx.GraphModule({}, graph)
+    kept = [node.args[1][0] for node in graph.nodes if node.target is operator.getitem]
+    assert kept == [slice(0, 4), slice(0, 4, 2), slice(1, 4), slice(0, None)]
+    value = torch.randn(5, dtype=torch.float64)
+    assert all(map(torch.equal, module(value), [value[part].sin() for part in parts]))

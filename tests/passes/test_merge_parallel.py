@@ -237,6 +237,12 @@ SUM_MISSES = {
         lambda w1, b1, w2, b2, x: torch.sin(F.conv2d(x.tanh(), w1, b1) + F.conv2d(x * 2, w2, b2)),
         "argument of a sine",
     ),
+    "of concatenated grids": (
+        lambda w1, b1, w2, b2, x: (
+            F.conv2d(torch.cat([x, x.exp()], 2), w1, b1) + F.conv2d(torch.cat([x, x * 2], 2), w2, b2)
+        ),
+        "more than it saves",
+    ),
     "after a reduction": (
         lambda w1, b1, w2, b2, x: F.conv2d(F.instance_norm(x), w1, b1) + F.conv2d(torch.softmax(x, -1) * 2, w2, b2),
         "more than it saves",

@@ -8,6 +8,14 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pass_testing import assert_unchanged, capture_function, code, remarks
+from torch import fx
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from tzwc.passes import by_name
+from tzwc.passes.in_place import remove_in_place
+from tzwc.pipeline import PassContext
+
+aten = torch.ops.aten
 
 K, X = torch.randn(4, 5, dtype=torch.float64), torch.randn(3, 4, 5, dtype=torch.float64)
 
@@ -50,6 +58,7 @@ KEPT = {
     "dropout of p=0 that is written to": (lambda k, x: F.dropout(x * k, 0.0).add_(1) * 2, "aten.dropout.default"),
     "clone": (lambda _, x: x.clone(), "aten.clone.default"),
     "permutation of equal sizes": (lambda _, x: (x @ x.mT).mT + 1, "aten.permute.default"),
+    "a copy that is asked for": (lambda k, x: (x * k).to(torch.float64, copy=True) + 1, "aten.to.dtype"),
     "slice from the second": (lambda _, x: x[:, 1:] * 2, "aten.slice.Tensor"),
 }
 
@@ -107,6 +116,64 @@ def test_in_place_with_other_views_is_left_with_a_reason(function):
     stages = program.run("normalize", "cse", "fuse_hyperzzw")
     assert "shares memory" in remarks(stages, "declined", "in_place")[0].reason
     assert_unchanged(program)
+
+
+def test_in_place_where_the_result_would_get_another_dtype_is_left():
+    program = capture_function(lambda k, x: (x.float() + 1).mul_(k) + 1, [K], X)
+    stages = program.run("normalize")
+    (remark,) = remarks(stages, "declined", "in_place")
+    assert remark.reason == "aten.mul.Tensor would change shape or dtype"
+    assert program.counts()["aten.mul_.Tensor"] == 1
+    assert program.counts()["aten.mul.Tensor"] == 0
+    assert torch.equal(program.evaluate(X)[0], program.model(X))
+
+
+def test_in_place_can_be_held_back():
+    program = capture_function(IN_PLACE["relu_"], [K], X)
+    asked = []
+    context = PassContext("n", {}, program.slot_names, chooser=lambda r: asked.append(str(r)))
+    remove_in_place(program.module.graph, context)
+    assert asked == ["in_place@relu_"]
+    assert program.counts()["aten.relu_.default"] == 1
+
+
+def test_a_temporary_that_is_read_by_its_old_name_has_the_new_value():
+    graph = fx.Graph()
+    with FakeTensorMode():
+        x = graph.placeholder("x")
+        before = graph.call_function(aten.mul.Tensor, (x, 2.0))
+        early = graph.call_function(aten.sin.default, (before,))
+        write = graph.call_function(aten.add_.Tensor, (before, 1.0))
+        late = graph.call_function(aten.cos.default, (before,))
+        graph.output((early, late, write))
+        for node in graph.nodes:
+            node.meta["val"] = torch.empty(3, dtype=torch.float64)
+    remove_in_place(graph, PassContext("n", {}, frozenset()))
+    graph.lint()
+    assert not [n for n in graph.nodes if n.target is aten.add_.Tensor]
+    value = torch.randn(3, dtype=torch.float64)
+    expected = (value * 2.0).sin(), (value * 2.0 + 1.0).cos(), value * 2.0 + 1.0
+    assert all(map(torch.equal, fx.GraphModule({}, graph)(value), expected))
+
+
+def test_a_number_has_no_axes_to_reorder():
+    program = capture_function(lambda k, x: (x * k).sum().transpose(0, -1) + 1, [K], X)
+    program.run("normalize")
+    assert set(program.counts()) == {"aten.mul.Tensor", "aten.sum.default", "aten.add.Tensor"}
+    assert_unchanged(program)
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments"),
+    [(aten.expand.default, ([3, 4],)), (aten.view.default, ([3, 4],)), (aten.unsqueeze.default, (0,))],
+)
+def test_tensors_of_which_nothing_is_known_are_left(target, arguments):
+    graph = fx.Graph()
+    call = graph.call_function(target, (graph.placeholder("x"), *arguments))
+    graph.output(call)
+    module = fx.GraphModule({}, graph)
+    by_name("normalize").run(module, PassContext("n", {}, frozenset()))
+    assert call in graph.nodes
 
 
 EINSUMS = st.sampled_from(

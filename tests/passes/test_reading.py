@@ -64,6 +64,12 @@ def test_a_linear_map_to_a_single_output_is_none_over_channels() -> None:
     assert [read_pointwise(node) for node in calls] == [None]
 
 
+def test_a_linear_map_to_no_channels_is_not_handled() -> None:
+    program = capture_function(lambda w, x: F.linear(x, w), [double(0, 8)], double(3, 5, 8))
+    (call,) = [node for node in program.module.graph.nodes if node.target is aten.linear.default]
+    assert read_pointwise(call) == "its channels are not known at capture, or there are none"
+
+
 def test_values_that_nobody_reads_are_merged_like_the_others() -> None:
     graph = fx.Graph()
     tensors = {name: double(2, 3, 4, 4) for name in ("z", "k", "u", "v", "w")}

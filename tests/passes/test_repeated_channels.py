@@ -123,12 +123,12 @@ def test_a_fold_can_be_held_back():
 
 
 def test_channels_of_open_numbers_are_left():
-    """Two parts of a concatenation, whose channels are known together only."""
+    """Only together with the other part of the concatenation are they as many as the map reads."""
 
     def function(w, b, x, y):
-        return F.linear(torch.cat([x, x, y, y]).T, w, b)
+        return F.linear(torch.cat([x.T.repeat(1, 2), y.T], -1), w, b)
 
-    tensors = _double(C, N), _double(2, N)
-    program = capture_function(function, [_double(5, 2 * C + 4), _double(5)], *tensors)
-    assert not remarks(program.run(*PASSES), "applied", "repeat")
+    program = capture_function(function, [_double(5, 3 * C), _double(5)], _double(C, N), _double(C, N))
+    assert not remarks(program.run(*PASSES), rule="repeat")
     assert_unchanged(program)
+    assert_unchanged(program, _double(C + 1, N), _double(C - 2, N))

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pass_testing import EPS, Program, as_tuple, assert_unchanged, capture, capture_function, code, gradients, remarks
+from pass_testing import EPS, Program, as_tuple, capture, capture_function, code, gradients, remarks
 from torch import nn
 
 from tzwc.convolution import algorithms
-from tzwc.errors import InvalidArgumentError
 from tzwc.models import operators
+from tzwc.passes import select_convolution
 
 CONVOLUTION, PREPARE, PREPARED = "convolve.convolution", "convolve.prepare_kernel", "convolve.prepared_convolution"
 
@@ -213,56 +213,24 @@ def test_a_full_context_convolution_is_transformed(prefer):
     assert program.counts()[CONVOLUTION] == 1
 
 
-@pytest.mark.parametrize(
-    ("function", "shape", "reason"),
-    [
-        (lambda k, x: torch.convolution(x, k, None, [1], [0], [1], True, [0], 1), (2, 4, 32), "transposed"),
-        (lambda k, x: F.conv1d(x, k), (4, 32), "no batch axis"),
-    ],
-    ids=["transposed", "no batch axis"],
-)
-def test_what_cannot_be_chosen_says_why(function, shape, reason):
-    program = capture(Program(function, [_double(4, 4, 5)]), _double(*shape), dynamic=False)
-    stages = program.run("select_convolution", convolution="fft")
-    assert reason in remarks(stages, "declined", "choose")[0].reason
-    assert not program.counts()[PREPARED]
+def test_taps_that_are_reversed_along_one_axis_of_two_are_read_reversed():
+    program = capture(Program(lambda k, x: F.conv2d(x, k.flip(-1)), [_double(4, 4, 3, 5)]), _double(2, 4, 9, 9))
+    program.run("select_convolution", convolution="fft")
+    (node,) = [n for n in program.module.graph.nodes if n.name.startswith("prepared_convolution")]
+    assert "flip" not in node.kwargs
+    assert program.counts()["aten.flip.default"] == 1
+    _assert_close(program, 4 * 200.0)
 
 
-def test_complex_tensors_stay_native():
-    program = capture_function(lambda k, x: F.conv1d(x * 1j, k * 1j).real, [_double(4, 4, 5)], _double(2, 4, 16))
-    stages = program.run("select_convolution", convolution="fft")
-    assert "not a real floating-point tensor" in remarks(stages, "declined", "choose")[0].reason
-
-
-def test_written_arguments_stay_native():
-    def function(k, x):
-        y = x + 1
-        row = y[:, 0]
-        result = F.conv1d(y, k)
-        row.zero_()
-        return result + y.mean()
-
-    program = capture_function(function, [_double(4, 4, 5)], _double(2, 4, 16))
-    stages = program.run("normalize", "select_convolution", convolution="fft")
-    assert "writes to" in remarks(stages, "declined", "choose")[0].reason
-    assert_unchanged(program, differentiate=False)  # autograd itself refuses this program
-
-
-def test_an_unknown_mode_is_named():
-    program = capture(nn.Conv1d(4, 4, 5), torch.randn(2, 4, 16))
-    with pytest.raises(InvalidArgumentError, match="convolution='winograd' is unknown; choose one of auto"):
-        program.run("select_convolution", convolution="winograd")
-
-
-def test_groups_of_several_channels_for_each_sample_are_left():
-    """One image of all samples, as for kernels of the input, but not depthwise: the number of groups stays open."""
-
-    def function(k, x):
-        weight = (k * x.mean((1, 2))[:, None, None, None]).reshape(-1, 2, 5)
-        return F.conv1d(x.reshape(1, -1, 32), weight, padding=2, groups=x.shape[0]).reshape(-1, 2, 32)
-
-    program = capture_function(function, [_double(1, 2, 2, 5)], _double(3, 2, 32))
-    stages = program.run("select_convolution", convolution="fft")
-    assert any("number of groups" in r.reason for r in remarks(stages, "declined", "choose"))
-    assert_unchanged(program)
-    assert_unchanged(program, _double(4, 2, 32))
+@pytest.mark.parametrize("innermost", [False, True])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_the_choice_is_told_of_memory_with_the_channels_innermost(axes, innermost, monkeypatch):
+    layer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1](4, 4, 3).double()
+    x = _double(2, 4, *(6,) * axes)
+    if innermost:
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    asked = []
+    monkeypatch.setattr(select_convolution, "decide", lambda problem, *_, **__: asked.append(problem))
+    program = capture(layer, x)
+    program.run("select_convolution")
+    assert [problem.channels_last for problem in asked] == [innermost and axes > 1]
