@@ -54,7 +54,6 @@ class CachedValue:
 _FUSED = 0.25
 
 _MAX_PRICE = 1e-3  # seconds per byte: above the price of any value worth keeping
-_BISECTIONS = 24
 
 
 def choose_frontier(
@@ -73,15 +72,13 @@ def choose_frontier(
     if cache_bytes is not None and _total(chosen) > cache_bytes:
         low, high = 0.0, _MAX_PRICE
         chosen = []
-        for _ in range(_BISECTIONS):  # the bytes held fall as their price rises (Lagrangian relaxation)
+        while high / max(low, 1e-30) >= 1.01:  # the bytes held fall as their price rises (Lagrangian relaxation)
             price = (low * high) ** 0.5 if low else high / 1e6
             attempt = _cut_all(components, costs, price)
             if _total(attempt) > cache_bytes:
                 low = price
             else:
                 chosen, high = attempt, price
-            if high / max(low, 1e-30) < 1.01:
-                break
     kept = set(chosen)
     return [_describe(node, costs, bindings, kept) for node in graph.nodes if node in kept]
 

@@ -122,6 +122,51 @@ def test_a_name_that_occurs_twice_is_one_node():
     assert program.counts()["aten.mul.Tensor"] == 1
 
 
+@pytest.mark.parametrize(
+    ("pattern", "count", "reason"),
+    [
+        (op(fma, any_("c"), any_("a"), any_("b")), 1, None),
+        (op(fma, any_("c"), any_("a"), any_rest=True), 1, None),
+        (op(fma, any_("c"), any_("a")), 0, "fma has the extra argument inputs_0"),
+        (op(fma, any_("c"), any_("a"), any_("b"), any_("d")), 0, "fma has 3 arguments where 4 are expected"),
+        (op(fma, any_("c"), any_("c"), any_("b")), 0, "'c' would have to be both inputs_0 and p_weights_0"),
+        (op(fma, any_("c"), any_("a"), const(1.0)), 0, "inputs_0 is not exactly 1.0"),
+    ],
+)
+def test_calls_of_functions_without_a_schema(pattern, count, reason):
+    program = capture_function(lambda k, x: torch.sin(x + k * x), [K], X)
+    context = PassContext("test", {}, program.slot_names)
+    assert apply_rules(program.module.graph, [_rule()], context) == 1
+    rule = Rule("checked", "fma(...)", pattern, _fma_again, near_miss=1)
+    context = PassContext("test", {}, program.slot_names)
+    assert apply_rules(program.module.graph, [rule], context) == count
+    program.module.recompile()
+    assert_unchanged(program)
+    assert [remark.reason for remark in context.remarks if remark.kind == "declined"] == ([reason] if reason else [])
+
+
+def _fma_again(match: Match, graph: fx.Graph) -> fx.Node:
+    """The same by an operator, so that the rule does not fit once more."""
+    c, a, b = match.root.args
+    return insert_call(graph, aten.addcmul.default, (c, a, b), like=match.root, made_by="test/addcmul")
+
+
+def test_rules_that_undo_each_other_come_to_an_end():
+    def swap(target):
+        return lambda match, graph: insert_call(graph, target, (match["x"],), like=match.root, made_by="t/swap")
+
+    program = capture_function(lambda k, x: torch.neg(k * x).exp(), [K], X)
+    rules = [
+        Rule("there", "neg -> negative", op(aten.neg.default, any_("x")), swap(aten.negative.default)),
+        Rule("back", "negative -> neg", op(aten.negative.default, any_("x")), swap(aten.neg.default)),
+    ]
+    context = PassContext("test", {}, program.slot_names)
+    sweeps = len(program.module.graph.nodes) + 8
+    assert apply_rules(program.module.graph, rules, context) == sweeps
+    program.module.recompile()
+    assert_unchanged(program)
+
+
 def test_alternatives_and_exact_constants():
     half = either(op(aten.mul.Tensor, any_("x"), const(0.5)), op(aten.div.Tensor, any_("x"), const(2.0)))
     rule = Rule(

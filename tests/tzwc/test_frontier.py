@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from operator import getitem
 
 import torch
 from hypothesis import given, settings
@@ -69,6 +70,24 @@ def test_a_broadcast_is_not_stored() -> None:
     assert kept[0].bytes == 64 * 4
     assert choose_frontier(graph, analyse(graph, slots), cache_bytes=0) == []
     assert choose_frontier(graph, analyse(graph, slots), cache_bytes=64 * 4) == kept
+
+
+class _Extremes(nn.Module):
+    """Static operators whose results are tuples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(64, 64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        values, indices = (self.weight @ self.weight).max(1)
+        return x * values + indices
+
+
+def test_of_a_tuple_its_tensors_are_kept() -> None:
+    graph, slots = captured_graph(_Extremes(), torch.randn(4, 64))
+    kept = choose_frontier(graph, analyse(graph, slots))
+    assert [(value.node.target, value.bytes) for value in kept] == [(getitem, 64 * 4), (getitem, 64 * 8)]
 
 
 class _Static(nn.Module):
