@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from tzwc.inspection.literals import Reference, literal
 from tzwc.inspection.targets import import_path
@@ -112,7 +112,7 @@ class Scope:
         target, args = node.target, node.args
         if node.op == "call_method":
             return Expression(
-                f"{self.value(args[0], reference)}.{target}", self._pieces(args[1:], node.kwargs, reference)
+                f"{self.value(args[0], reference)}.{target}", self.pieces(args[1:], node.kwargs, reference)
             )
         assert callable(target)
         if target is torch.ops.aten.sym_size.int and isinstance(args[0], fx.Node):
@@ -122,12 +122,20 @@ class Scope:
         if target in _INFIX and len(args) == 2:
             left, right = (self._operand(argument, reference) for argument in args)
             return Expression(f"{left} {_INFIX[target]} {right}")
-        return Expression(self.function(target), self._pieces(args, node.kwargs, reference))
+        return Expression(self.function(target), self.pieces(args, node.kwargs, reference))
 
-    def claim(self, target: Callable[..., Any]) -> None:
-        """Take the names that a call of ``target`` needs, so that no variable hides them."""
-        if target is not operator.getitem and target not in _INFIX:
-            self.function(target)
+    def claim(self, node: fx.Node, root: nn.Module | None) -> None:
+        """Take the names that the call ``node`` needs, so that no variable hides them."""
+        if node.op == "call_module":
+            self.module(node, root)
+        elif node.op == "call_function" and node.target is not operator.getitem and node.target not in _INFIX:
+            assert callable(node.target)
+            self.function(node.target)
+
+    def module(self, node: fx.Node, root: nn.Module | None) -> str:
+        """The global name for what the ``call_module`` node ``node`` calls, which text cannot hold."""
+        target = str(node.target)
+        return self.external(target, target if root is None else root.get_submodule(target))
 
     def result(self, value: object, reference: Reference) -> Expression:
         """What the graph returns; a long tuple can be wrapped between its items."""
@@ -158,11 +166,8 @@ class Scope:
         self.taken.add(module.partition(".")[0])
         return f"{module}.{name}"
 
-    def _operand(self, value: object, reference: Reference) -> str:
-        text = self.value(value, reference)
-        return text if (_ATOM.fullmatch(text) and not text[0].isdigit()) or text.isdigit() else f"({text})"
-
-    def _pieces(self, args: tuple[Any, ...], kwargs: dict[str, Any], reference: Reference) -> list[str]:
+    def pieces(self, args: tuple[Any, ...], kwargs: dict[str, Any], reference: Reference) -> list[str]:
+        """The arguments of a call, each as text; a long list in several pieces."""
         pieces: list[str] = []
         for prefix, value in [("", argument) for argument in args] + [(f"{k}=", v) for k, v in kwargs.items()]:
             if isinstance(value, list) and len(value) > 4:  # a long list may be broken between its items as well
@@ -171,6 +176,10 @@ class Scope:
             else:
                 pieces.append(prefix + self.value(value, reference))
         return pieces
+
+    def _operand(self, value: object, reference: Reference) -> str:
+        text = self.value(value, reference)
+        return text if (_ATOM.fullmatch(text) and not text[0].isdigit()) or text.isdigit() else f"({text})"
 
 
 def identifier(text: str) -> str:

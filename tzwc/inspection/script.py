@@ -48,8 +48,8 @@ def sizes_of(graph: fx.Graph) -> dict[str, int]:
             continue
         found |= node.meta.get("tzwc_sizes", {})  # from a file
         live = node.meta.get("val")
-        if isinstance(live, torch.Tensor):
-            found |= {str(size): hint(size) for size in live.shape if not isinstance(size, int)}
+        sizes = live.shape if isinstance(live, torch.Tensor) else (live,)
+        found |= {str(size): hint(size) for size in sizes if isinstance(size, torch.SymInt)}
         for symbol in _symbols(node):
             found.setdefault(symbol, _ANY_SIZE)
     return {name: size for name, size in found.items() if _SYMBOL.fullmatch(name)}

@@ -112,8 +112,7 @@ class _Writer:
 
     def function(self, name: str, graph: fx.Graph, root: nn.Module | None) -> list[str]:
         for node in graph.nodes:
-            if node.op == "call_function":
-                self.scope.claim(node.target)
+            self.scope.claim(node, root)
         names: dict[fx.Node, str] = {}
         for node in graph.nodes:
             if node.op == "get_attr":
@@ -153,8 +152,8 @@ class _Writer:
                 lines += _header(where, previous)
                 previous = where
             if node.op == "call_module":
-                module = self.scope.external(str(node.target), root.get_submodule(node.target) if root else node.target)
-                expression = Expression(module, [self.scope.value(argument, reference) for argument in node.args])
+                arguments = self.scope.pieces(node.args, node.kwargs, reference)
+                expression = Expression(self.scope.module(node, root), arguments)
             else:
                 expression = self.scope.call(node, reference)
             assigned = f"{names[node]} = " if node.users else ""
