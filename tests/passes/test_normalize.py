@@ -109,6 +109,28 @@ def test_in_place_with_other_views_is_left_with_a_reason(function):
     assert_unchanged(program)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_lists_written_in_place_are_left(count):
+    def function(k, x):
+        tensors = [x * k, x + k][:count]
+        torch._foreach_mul_(tensors, 2.0)
+        return sum(tensors)
+
+    program = capture_function(function, [K], X)
+    program.run("normalize")
+    assert program.counts()["aten._foreach_mul_.Scalar"] == 1
+    assert_unchanged(program, differentiate=False)
+
+
+def test_products_of_tensors_permuted_otherwise_are_left():
+    program = capture_function(
+        lambda k, x: (k * 2).permute(1, 2, 0) @ (x * 2).permute(2, 0, 1), [torch.randn_like(X[:, :3, :3])], X[:, :3, :3]
+    )
+    program.run("normalize")
+    assert program.counts()["aten.permute.default"] == 2
+    assert_unchanged(program)
+
+
 EINSUMS = st.sampled_from(
     ["bij,bjk->bik", "bij,bkj->bik", "bji,bjk->bki", "ij,jk->ki", "bij,jk->bik", "bij,bij->b", "i,j->ij",
      "bij,bjk->bk", "bii,bik->bik", "...ij,...jk->...ik", "bij,bjk", "bhij,bhkj->bhik", "bihj,bkhj->bhik"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fft_testing import PASSES, assert_close, capture_program, double, transforms
-from pass_testing import capture_function
+from pass_testing import capture_function, remarks
 from torch import Tensor, fx
 
 from tzwc.ops import hyperzzw_dot
@@ -62,6 +62,16 @@ def test_a_linear_map_to_a_single_output_is_none_over_channels() -> None:
     program = capture_function(lambda w, x: F.linear(x, w), [double(8)], double(3, 5, 8))
     calls = [node for node in program.module.graph.nodes if node.target is aten.linear.default]
     assert [read_pointwise(node) for node in calls] == [None]
+
+
+def test_copies_regrouped_with_samples_are_no_repeated_channels() -> None:
+    def function(w: Tensor, x: Tensor) -> Tensor:
+        return F.conv1d(x.unsqueeze(1).expand(2, 5, 3, 4).reshape(6, 5, 4), w)
+
+    program = capture_program(function, double(2, 5, 1), double(2, 3, 4), dynamic=False)
+    stages = program.run("normalize", "compose_linear")
+    assert not remarks(stages, "applied", "repeat")
+    assert torch.equal(program.evaluate(*program.inputs)[0], program.model(*program.inputs))
 
 
 def test_values_that_nobody_reads_are_merged_like_the_others() -> None:
