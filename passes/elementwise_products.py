@@ -85,7 +85,7 @@ def _factors(node: fx.Node) -> tuple[int, int] | None:
     found = _terms(node)
     if found is None or len(found[0]) < 3:
         return None
-    operands, terms, _ = found
+    _, terms, _ = found
     for i, j in combinations(range(len(terms)), 2):
         if set(terms[i]) < set(terms[j]):
             i, j = j, i

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pass_testing import assert_unchanged, capture_function, code, remarks
+from pass_testing import Program, assert_unchanged, capture, capture_function, code, remarks
 
 K, X = torch.randn(4, 5, dtype=torch.float64), torch.randn(3, 4, 5, dtype=torch.float64)
 
@@ -25,6 +25,7 @@ REMOVED = {
     "reshape there and back": lambda k, x: (x * k).reshape(-1, 20).view(-1, 4, 5) + 1,
     "squeeze and unsqueeze": lambda k, x: (x * k).unsqueeze(1).squeeze(1) + 1,
     "whole slice": lambda k, x: (x * k)[:, :, 0:] + 1,
+    "whole slice, from the end": lambda k, x: (x * k)[:, -4:] + 1,
     "axes of size 1 moved and back": lambda k, x: (x * k)[None].transpose(0, 1).reshape(-1, 4, 5) + 1,
 }
 
@@ -120,6 +121,28 @@ def test_lists_written_in_place_are_left(count):
     program.run("normalize")
     assert program.counts()["aten._foreach_mul_.Scalar"] == 1
     assert_unchanged(program, differentiate=False)
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4])
+def test_a_product_of_transposes_is_the_transpose_of_one(rank):
+    shape = (3, 2)[: rank - 2]
+    tensors = [torch.randn(*shape, 4, 5, dtype=torch.float64), torch.randn(*shape, 5, 6, dtype=torch.float64)]
+    program = capture(Program(lambda a, b: (b * 2).mT @ (a * 2).mT, tensors))
+    program.run("normalize")
+    assert program.counts()["aten.permute.default"] == 1
+    assert_unchanged(program)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [torch.bmm, torch.linalg.matmul, lambda a, b: torch.mm(a[0], b[0]), lambda a, b: torch.multiply(a[:, :1], b)],
+)
+def test_other_names_of_products_are_canonical_without_a_word(function):
+    program = capture_function(lambda k, x: function(k, x), [torch.randn(3, 3, 4, dtype=torch.float64)], X[..., :4, :4])
+    stages = program.run("normalize")
+    assert len({"aten.mul.Tensor", "aten.matmul.default"} & set(program.counts())) == 1
+    assert not remarks(stages)
+    assert_unchanged(program)
 
 
 def test_products_of_tensors_permuted_otherwise_are_left():

@@ -58,6 +58,18 @@ def test_a_spectrum_that_is_expanded_is_read() -> None:
     assert_close(program)
 
 
+@pytest.mark.parametrize("axis", [-2, -1])
+def test_zeros_in_front_along_one_axis_of_two_are_read(axis: int) -> None:
+    def function(k: Tensor, x: Tensor) -> Tensor:
+        padded = torch.cat([torch.zeros_like(x), x], axis)
+        return torch.fft.irfft2(torch.fft.rfft2(padded, s=(16, 16)) * torch.fft.rfft2(k, s=(16, 16)), s=(16, 16))
+
+    program = capture_program(function, double(3, 5, 5), double(2, 3, 6, 6), dynamic=False)
+    program.run(*PASSES, convolution="fft")
+    assert not transforms(program)
+    assert_close(program)
+
+
 def test_a_linear_map_to_a_single_output_is_none_over_channels() -> None:
     program = capture_function(lambda w, x: F.linear(x, w), [double(8)], double(3, 5, 8))
     calls = [node for node in program.module.graph.nodes if node.target is aten.linear.default]
