@@ -56,12 +56,6 @@ def _aligned(graph: fx.Graph, node: fx.Node, term: str, to: str, like: fx.Node) 
     return reshape(graph, ordered, shape, like=like)
 
 
-def _reshapable(term: str, to: str, node: fx.Node) -> bool:
-    """Whether :func:`_aligned` can write its shape: one symbolic size at most, or no axis to insert."""
-    symbolic = sum(not isinstance(size, int) for size in shape_of(node))
-    return symbolic <= 1 or len(term) == len(to)
-
-
 def _check_product(match: Match) -> str | None:
     found = _terms(match.root)
     if found is None:
@@ -70,11 +64,11 @@ def _check_product(match: Match) -> str | None:
     letters = [set(term) for term in terms]
     if len(operands) != 2 or set(output) not in letters or any(term - set(output) for term in letters):
         return ""  # a letter is summed over, or the product is an outer one
-    return None if all(_reshapable(t, output, x) for t, x in zip(terms, operands, strict=True)) else ""
+    return None
 
 
 def _product(graph: fx.Graph, pairs: list[tuple[fx.Node, str]], to: str, like: fx.Node) -> fx.Node:
-    factors = [_aligned(graph, node, term, to, like) for node, term in pairs]  # `_reshapable` has seen to it
+    factors = [_aligned(graph, node, term, to, like) for node, term in pairs]
     return insert_call(graph, aten.mul.Tensor, factors, like=like, made_by=MADE_BY)
 
 
@@ -90,11 +84,11 @@ def _factors(node: fx.Node) -> tuple[int, int] | None:
     found = _terms(node)
     if found is None or len(found[0]) < 3:
         return None
-    operands, terms, _ = found
+    _, terms, _ = found
     for i, j in combinations(range(len(terms)), 2):
         if set(terms[i]) < set(terms[j]):
             i, j = j, i
-        if set(terms[j]) <= set(terms[i]) and _reshapable(terms[j], terms[i], operands[j]):
+        if set(terms[j]) <= set(terms[i]):
             return i, j
     return None
 

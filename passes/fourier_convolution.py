@@ -72,7 +72,7 @@ class FourierConvolution:
     @property
     def symbolic(self) -> list[int]:
         """Labels whose sizes are not known at capture."""
-        labels = {*self.layout, *self.summed, *self.x.lead, *self.taps.lead} - {None}
+        labels = {*self.layout, *self.summed, *self.x.lead, *self.taps.lead}
         return [label for label in labels if label is not None and not isinstance(self.sizes[label], int)]
 
     @property

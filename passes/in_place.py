@@ -57,7 +57,8 @@ def _functional(node: fx.Node) -> torch._ops.OpOverload | None:
         return None
     if node.target.overloadpacket.__name__ in _METADATA or torch.Tag.nondeterministic_seeded in node.target.tags:
         return None
-    return functional_form(node.target) if len(mutated_arguments(node)) == 1 else None
+    # Of operators on lists, the first argument is none of the tensors written to.
+    return functional_form(node.target) if mutated_arguments(node) == list(node.args[:1]) else None
 
 
 def _objection(node: fx.Node) -> str | None:

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import fx
 
-from tzwc.graph import nbytes, replace_node, tensor_value
+from tzwc.graph import nbytes, replace_node
 from tzwc.passes.ordering import effect_order, restore_order
 from tzwc.passes.parallel_batch import batch_maps
 from tzwc.passes.parallel_maps import Maps, copies
@@ -61,7 +61,7 @@ def _add(maps: Maps, node: fx.Node) -> None:
         return
     arguments = call_arguments(node)
     first, second = maps.read(arguments["self"]), maps.read(arguments["other"])
-    if first is None or second is None or arguments["alpha"] != 1 or not _alike(first, second):
+    if first is None or second is None or arguments["alpha"] != 1 or not first.like(second):
         return
     calls = [first, second]
     if first.x is second.x or any(len(call.node.users) > 1 for call in calls):
@@ -110,22 +110,12 @@ def _rewrite_sum(maps: Maps, node: fx.Node, calls: Sequence[Pointwise], pieces: 
 # --- maps of one tensor -----------------------------------------------------------------------------------------------
 
 
-def _alike(a: Pointwise, b: Pointwise) -> bool:
-    """Whether weights and biases can be put together."""
-    return a.like(b) and a.axis == b.axis and _dtypes(a) == _dtypes(b)
-
-
-def _dtypes(call: Pointwise) -> set[torch.dtype]:
-    values = [tensor_value(n) for n in (call.x, call.weight, call.bias) if n is not None]
-    return {value.dtype for value in values if value is not None}
-
-
 def _readers(maps: Maps) -> Iterator[list[Pointwise]]:
     """The maps that read the same tensor in the same way, in graph order."""
     groups: dict[fx.Node, list[list[Pointwise]]] = {}
     for call in maps:
         kinds = groups.setdefault(call.x, [])
-        kind = next((kind for kind in kinds if _alike(kind[0], call)), None)
+        kind = next((kind for kind in kinds if kind[0].like(call)), None)
         if kind is None:
             kinds.append([call])
         else:

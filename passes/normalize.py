@@ -20,7 +20,7 @@ from tzwc.passes.elementwise_products import ELEMENTWISE_RULES
 from tzwc.passes.in_place import remove_in_place
 from tzwc.passes.products import PRODUCT_RULES
 from tzwc.passes.reshapes import LAYOUT_RULES
-from tzwc.passes.shapes import known_int, same_shape, shape_of
+from tzwc.passes.shapes import same_shape, shape_of
 from tzwc.patterns import any_, call_arguments, const, either, op
 from tzwc.pipeline import Pass, PassContext
 from tzwc.rules import AliasFacts, Match, Rule, apply_rules
@@ -57,8 +57,6 @@ def _same_tensor(match: Match) -> str | None:
         return ""
     if match.root.target is aten.permute.default and list(call["dims"]) != list(range(before.dim())):
         return ""  # equal sizes do not make equal axes
-    if match.root.target is aten.slice.Tensor and (known_int(call["start"]) or 0) != 0:
-        return ""
     same = before.dtype == after.dtype and before.device == after.device and before.layout == after.layout
     same = same and same_shape(shape_of(match["x"]), shape_of(match.root))
     if match.root.target is aten.contiguous.default:

@@ -11,18 +11,26 @@ ROOT = Path(__file__).parents[2]
 # Left out for the time they take: whole models, random histories of changes (tests/tzwc/test_cache_machine.py), Dynamo
 # and threads. Compiling the extension is not part of the cache.
 _PIPELINE = ("tests/passes/test_pipeline_of_passes.py",)
+_SINGLE = ("tests/passes/test_reading.py", "tests/passes/test_near_misses.py")
 _FOURIER = (
     "tests/passes/test_recognise_fft_convolution_misses.py",
     "tests/passes/test_recognise_fft_convolution.py",
     "tests/passes/test_recognise_fft_convolution_properties.py",
+    *_SINGLE,
 )
 _PRODUCTS = (
     "tests/passes/test_sizes_and_terms.py",
     "tests/passes/test_elementwise_products.py",
     "tests/passes/test_fuse_hyperzzw.py",
+    *_SINGLE,
     *_PIPELINE,
 )
-_LINEAR = ("tests/passes/test_pointwise_as_product.py", "tests/passes/test_compose_linear.py", *_PIPELINE)
+_LINEAR = (
+    "tests/passes/test_reading.py",
+    "tests/passes/test_pointwise_as_product.py",
+    "tests/passes/test_compose_linear.py",
+    *_PIPELINE,
+)
 _PARALLEL = ("tests/passes/test_merge_parallel.py", *_PIPELINE)
 _CHOICE = ("tests/passes/test_select_convolution.py", *_PIPELINE)
 _EVERY_PASS = (

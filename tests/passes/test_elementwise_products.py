@@ -44,6 +44,22 @@ def test_it_becomes_a_multiplication(spelling):
     assert_unchanged(program, _double(5, 4, 5))
 
 
+@pytest.mark.parametrize("more", [False, True])
+def test_factors_with_two_open_sizes(more):
+    def function(c, u, w):
+        k = u[:, None] * w
+        z = torch.sin(k)[:, None] * c
+        return torch.einsum("bik,bk,ij->bjk", z, k, c) if more else torch.einsum("bik,bk->bik", z, k)
+
+    program = capture_function(function, [_double(4, 1)], _double(3), _double(5))
+    before = program.counts()["aten.mul.Tensor"]
+    program.run("normalize")
+    assert program.counts()["aten.mul.Tensor"] == before + 1
+    assert program.counts()["aten.einsum.default"] == more
+    assert_unchanged(program)
+    assert_unchanged(program, _double(2), _double(7))
+
+
 MISSES = {
     "summed letter": lambda k, z: torch.einsum("bik,ik->bi", z, k),
     "outer product": lambda k, z: torch.einsum("bi,k->bik", z[..., 0], k[0]),

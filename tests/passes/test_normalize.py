@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pass_testing import assert_unchanged, capture_function, code, remarks
+from pass_testing import Program, assert_unchanged, capture, capture_function, code, remarks
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -33,6 +33,7 @@ REMOVED = {
     "reshape there and back": lambda k, x: (x * k).reshape(-1, 20).view(-1, 4, 5) + 1,
     "squeeze and unsqueeze": lambda k, x: (x * k).unsqueeze(1).squeeze(1) + 1,
     "whole slice": lambda k, x: (x * k)[:, :, 0:] + 1,
+    "whole slice, from the end": lambda k, x: (x * k)[:, -4:] + 1,
     "axes of size 1 moved and back": lambda k, x: (x * k)[None].transpose(0, 1).reshape(-1, 4, 5) + 1,
 }
 
@@ -163,6 +164,29 @@ def test_a_number_has_no_axes_to_reorder():
     assert_unchanged(program)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_lists_written_in_place_are_left(count):
+    def function(k, x):
+        tensors = [x * k, x + k][:count]
+        torch._foreach_mul_(tensors, 2.0)
+        return sum(tensors)
+
+    program = capture_function(function, [K], X)
+    program.run("normalize")
+    assert program.counts()["aten._foreach_mul_.Scalar"] == 1
+    assert_unchanged(program, differentiate=False)
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4])
+def test_a_product_of_transposes_is_the_transpose_of_one(rank):
+    shape = (3, 2)[: rank - 2]
+    tensors = [torch.randn(*shape, 4, 5, dtype=torch.float64), torch.randn(*shape, 5, 6, dtype=torch.float64)]
+    program = capture(Program(lambda a, b: (b * 2).mT @ (a * 2).mT, tensors))
+    program.run("normalize")
+    assert program.counts()["aten.permute.default"] == 1
+    assert_unchanged(program)
+
+
 @pytest.mark.parametrize(
     ("target", "arguments"),
     [(aten.expand.default, ([3, 4],)), (aten.view.default, ([3, 4],)), (aten.unsqueeze.default, (0,))],
@@ -174,6 +198,27 @@ def test_tensors_of_which_nothing_is_known_are_left(target, arguments):
     module = fx.GraphModule({}, graph)
     by_name("normalize").run(module, PassContext("n", {}, frozenset()))
     assert call in graph.nodes
+
+
+@pytest.mark.parametrize(
+    "function",
+    [torch.bmm, torch.linalg.matmul, lambda a, b: torch.mm(a[0], b[0]), lambda a, b: torch.multiply(a[:, :1], b)],
+)
+def test_other_names_of_products_are_canonical_without_a_word(function):
+    program = capture_function(lambda k, x: function(k, x), [torch.randn(3, 3, 4, dtype=torch.float64)], X[..., :4, :4])
+    stages = program.run("normalize")
+    assert len({"aten.mul.Tensor", "aten.matmul.default"} & set(program.counts())) == 1
+    assert not remarks(stages)
+    assert_unchanged(program)
+
+
+def test_products_of_tensors_permuted_otherwise_are_left():
+    program = capture_function(
+        lambda k, x: (k * 2).permute(1, 2, 0) @ (x * 2).permute(2, 0, 1), [torch.randn_like(X[:, :3, :3])], X[:, :3, :3]
+    )
+    program.run("normalize")
+    assert program.counts()["aten.permute.default"] == 2
+    assert_unchanged(program)
 
 
 EINSUMS = st.sampled_from(

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fft_testing import PASSES, assert_close, capture_program, double, transforms
-from pass_testing import capture_function
+from pass_testing import capture_function, remarks
 from torch import Tensor, fx
 
 from tzwc.ops import hyperzzw_dot
@@ -58,6 +58,18 @@ def test_a_spectrum_that_is_expanded_is_read() -> None:
     assert_close(program)
 
 
+@pytest.mark.parametrize("axis", [-2, -1])
+def test_zeros_in_front_along_one_axis_of_two_are_read(axis: int) -> None:
+    def function(k: Tensor, x: Tensor) -> Tensor:
+        padded = torch.cat([torch.zeros_like(x), x], axis)
+        return torch.fft.irfft2(torch.fft.rfft2(padded, s=(16, 16)) * torch.fft.rfft2(k, s=(16, 16)), s=(16, 16))
+
+    program = capture_program(function, double(3, 5, 5), double(2, 3, 6, 6), dynamic=False)
+    program.run(*PASSES, convolution="fft")
+    assert not transforms(program)
+    assert_close(program)
+
+
 def test_a_linear_map_to_a_single_output_is_none_over_channels() -> None:
     program = capture_function(lambda w, x: F.linear(x, w), [double(8)], double(3, 5, 8))
     calls = [node for node in program.module.graph.nodes if node.target is aten.linear.default]
@@ -68,6 +80,16 @@ def test_a_linear_map_to_no_channels_is_not_handled() -> None:
     program = capture_function(lambda w, x: F.linear(x, w), [double(0, 8)], double(3, 5, 8))
     (call,) = [node for node in program.module.graph.nodes if node.target is aten.linear.default]
     assert read_pointwise(call) == "its channels are not known at capture, or there are none"
+
+
+def test_copies_regrouped_with_samples_are_no_repeated_channels() -> None:
+    def function(w: Tensor, x: Tensor) -> Tensor:
+        return F.conv1d(x.unsqueeze(1).expand(2, 5, 3, 4).reshape(6, 5, 4), w)
+
+    program = capture_program(function, double(2, 5, 1), double(2, 3, 4), dynamic=False)
+    stages = program.run("normalize", "compose_linear")
+    assert not remarks(stages, "applied", "repeat")
+    assert torch.equal(program.evaluate(*program.inputs)[0], program.model(*program.inputs))
 
 
 def test_values_that_nobody_reads_are_merged_like_the_others() -> None:

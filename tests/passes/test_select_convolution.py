@@ -15,6 +15,7 @@ from torch import nn
 from tzwc.convolution import algorithms
 from tzwc.models import operators
 from tzwc.passes import select_convolution
+from tzwc.tuning.cost_model import CostModel
 
 CONVOLUTION, PREPARE, PREPARED = "convolve.convolution", "convolve.prepare_kernel", "convolve.prepared_convolution"
 
@@ -160,6 +161,26 @@ def test_padding_and_reversal_become_part_of_the_convolution(model, expected):
     found = {name: value for name, value in node.kwargs.items() if name in ("padding", "padding_mode", "flip")}
     assert found == expected
     _assert_close(program, 4 * 200.0)
+
+
+@pytest.mark.parametrize("mode", ["constant", "circular"])
+def test_padding_of_two_axes_belongs_to_each_of_them(mode):
+    program = capture_function(
+        lambda k, x: F.conv2d(F.pad(x, (1, 2, 3, 4), mode=mode), k), [_double(4, 4, 5, 5)], _double(3, 4, 9, 9)
+    )
+    program.run("normalize", "select_convolution", convolution="fft")
+    (node,) = [n for n in program.module.graph.nodes if n.name.startswith("prepared_convolution")]
+    assert node.kwargs["padding"] == ((3, 4), (1, 2))
+    _assert_close(program, 4 * 200.0)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_layout_of_the_input_is_part_of_the_problem(layout, monkeypatch):
+    seen = []
+    monkeypatch.setattr(CostModel, "predict", lambda _model, problem, _name: seen.append(problem) or 1.0)
+    x = _double(2, 4, 9, 9).contiguous(memory_format=layout)
+    capture(nn.Conv2d(4, 4, 5, padding=2).double(), x).run("select_convolution")
+    assert {problem.channels_last for problem in seen} == {layout is torch.channels_last}
 
 
 def test_dilation_stride_and_even_kernels():

@@ -44,6 +44,13 @@ def _slots() -> list[Tensor]:
     return [torch.ones(3), torch.full((3,), 2.0)]
 
 
+def test_kept_values_are_arguments_of_the_rest_and_not_kept_again() -> None:
+    nodes = _two().residual.graph.nodes
+    assert [n.name for n in nodes if n.op == "placeholder"] == ["kept_0", "kept_1", "x"]
+    assert not any("tzwc_cached" in n.meta for n in nodes)
+    assert all("val" in n.meta for n in nodes if n.op == "placeholder")
+
+
 def test_only_what_depends_on_a_change_is_evaluated_again() -> None:
     cache = StaticCache(_two().program, ["p", "q"], "version")
     assert cache.peek() == ()

@@ -68,6 +68,7 @@ def test_a_broadcast_is_not_stored() -> None:
     kept = choose_frontier(graph, analyse(graph, slots))
     assert [value.node.name for value in kept] == ["slice_1"]  # one row of the product, and not its 4096 copies
     assert kept[0].bytes == 64 * 4
+    assert kept[0].reason.startswith("2 operators (")
     assert choose_frontier(graph, analyse(graph, slots), cache_bytes=0) == []
     assert choose_frontier(graph, analyse(graph, slots), cache_bytes=64 * 4) == kept
 
@@ -88,6 +89,28 @@ def test_of_a_tuple_its_tensors_are_kept() -> None:
     graph, slots = captured_graph(_Extremes(), torch.randn(4, 64))
     kept = choose_frontier(graph, analyse(graph, slots))
     assert [(value.node.target, value.bytes) for value in kept] == [(getitem, 64 * 4), (getitem, 64 * 8)]
+
+
+class _Twice(nn.Module):
+    """Two static products, one of the other, which are both used by every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(64, 64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.weight @ self.weight
+        return x @ first + first @ self.weight
+
+
+def test_what_a_kept_value_saves_ends_at_other_kept_values() -> None:
+    graph, slots = captured_graph(_Twice(), torch.randn(4, 64, 64))
+    kept = choose_frontier(graph, analyse(graph, slots))
+    assert [(value.node.name, value.reason.partition(" (")[0]) for value in kept] == [
+        ("matmul", "1 operator"),
+        ("matmul_2", "1 operator"),
+    ]
+    assert [value.seconds for value in kept] == [_late_cost(value.node) for value in kept]
 
 
 class _Static(nn.Module):

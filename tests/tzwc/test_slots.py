@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
 from tzwc.graph_capture import capture
+from tzwc.slots import placeholder_name
 
 
 class _Holder:
@@ -49,3 +51,11 @@ def test_every_tensor_is_read_from_where_it_hangs() -> None:
     assert constant.fetch() is _CONSTANT
     model.object.tensor = torch.zeros(2)
     assert slots["object.tensor"].fetch() is model.object.tensor
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("x.0", "x_0"), ("0", "input_0"), ("[]", "input_"), ("sum", "sum_argument"), ("self", "self_argument")],
+)
+def test_names_are_those_of_arguments(text: str, name: str) -> None:
+    assert placeholder_name(text) == name

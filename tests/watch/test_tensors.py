@@ -191,6 +191,7 @@ def test_other_tensors_are_watched_as_far_as_they_tell(twin: Twin, kind: str, co
     assert watch.changed(tensors) == []
     assert watch.changed([plain, plain, plain]) == [1]
     assert watch.changed([other, other, other]) == [0, 2]
+    assert watch.changed([other, plain, other]) == [0, 1, 2]
     if kind in ("meta", "zero"):  # the same layout, and yet another kind
         assert twin.tensors([plain], content=False).changed([other]) == [0]
     if content:
