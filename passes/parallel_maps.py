@@ -16,7 +16,7 @@ from tzwc.passes.shapes import is_static, static_nodes
 from tzwc.pipeline import PassContext
 from tzwc.rules import AliasFacts
 
-__all__ = ["DEVICES", "Maps", "copies"]
+__all__ = ["DEVICES", "Maps", "copies", "is_copied", "part_objection"]
 
 aten = torch.ops.aten
 
@@ -65,7 +65,7 @@ class Maps:
         """Those of ``calls`` that may become a part of something else; a remark for each of the others."""
         found = []
         for call in filter(None, (self.read(call.node) for call in calls)):  # its input may have been replaced
-            reason = self.objection(call) or _part_objection(call.node, self.facts)
+            reason = self.objection(call) or part_objection(call.node, self.facts)
             if reason is None:
                 found.append(call)
             else:
@@ -140,7 +140,7 @@ class Maps:
         return insert
 
 
-def _part_objection(node: fx.Node, facts: AliasFacts) -> str | None:
+def part_objection(node: fx.Node, facts: AliasFacts) -> str | None:
     """Why the result of ``node`` must not become a part of a larger tensor."""
     if facts.is_returned(node):
         return f"{node} may be returned, and the caller would hold on to a larger tensor"
@@ -173,6 +173,11 @@ def copies(pieces: Sequence[fx.Node], static: Set[fx.Node]) -> tuple[int, int]:
     kinds = [_kind(piece, static) for piece in pieces]
     moved = sum(2 * nbytes(piece) for piece, kind in zip(pieces, kinds, strict=True) if kind != "elementwise")
     return kinds.count("reduced") + ("memory" in kinds), moved
+
+
+def is_copied(piece: fx.Node, static: Set[fx.Node]) -> bool:
+    """Whether ``piece`` is in memory already, so that it is copied where it is put next to others."""
+    return _kind(piece, static) == "memory"
 
 
 def _kind(node: fx.Node, static: Set[fx.Node]) -> str:

@@ -4,7 +4,8 @@ The candidates are the algorithms of :mod:`tzwc.convolution`; each says itself w
 :func:`tzwc.tuning.choose` predicts or measures which is the fastest at the sizes seen at capture. Padding of the input
 (zeros or periods) and reversed taps become part of the convolution, so that an algorithm can do better than write them
 out. A kernel that does not depend on the input becomes two calls, ``prepare_kernel`` and ``prepared_convolution``, so
-that a later pass can keep its spectrum or matrix.
+that a later pass can keep its spectrum or matrix. On a GPU, several values that share their kernels become one batch
+(:mod:`tzwc.passes.stacked_values`).
 
 Options: ``convolution`` (``"auto"``, or the name of an algorithm, taken wherever it is legal), ``tune``, ``exact``.
 """
@@ -25,6 +26,7 @@ from tzwc.ops import convolution, hyperzzw_convolution, prepare_kernel, prepared
 from tzwc.passes.convolution_choice import decide, padded_first
 from tzwc.passes.convolutions import Convolution, absorb, read_convolution
 from tzwc.passes.shapes import Size, is_static, shape_of, static_nodes
+from tzwc.passes.stacked_values import stack_values
 from tzwc.pipeline import Pass, PassContext
 from tzwc.rules import AliasFacts, erase_if_dead
 
@@ -169,6 +171,8 @@ class _Rewriter:
             dtype=value.dtype,
             device=value.device.type,
         )
+        if stack_values(node, problem, self.context, self.static):
+            return
         unchanged = padded_first(problem)
         chosen = decide(problem, node, self.context, unchanged=unchanged, gradients=self.grad)
         if chosen is None:

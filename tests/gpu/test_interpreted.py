@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 from typing import Any
@@ -15,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from tests.conftest import examples
 from tests.gpu.conftest import needs_triton
-from tests.gpu.gpu_models import Branches, Dots, Long, assert_as_good_as_eager, small
+from tests.gpu.gpu_models import Branches, Dots, Long, Stacked, assert_as_good_as_eager, assert_near, small
 from tests.properties.oracle import Oracle
 from tests.properties.programs import Program, programs
 from tzwc.errors import InvalidArgumentError
@@ -95,7 +96,7 @@ def test_graphs_of_the_property_tests(program: Program, train: bool, interpreter
     wide = [tensor.double() for tensor in tensors]
 
     try:
-        oracle = Oracle(lambda: _observed(program, wide, train), torch.finfo(torch.float32).eps)
+        oracle = Oracle(lambda: _observed(program.build(), program, wide, train), torch.finfo(torch.float32).eps)
     except (RuntimeError, ValueError, IndexError, ZeroDivisionError):
         assume(False)  # what eager mode refuses is not a program
         raise
@@ -109,9 +110,31 @@ def test_graphs_of_the_property_tests(program: Program, train: bool, interpreter
     oracle.check(found | {name: gradients.get(name) for name in oracle.exact if name not in found})
 
 
-def _observed(program: Program, tensors: list[Tensor], train: bool) -> dict[str, Any]:
+@settings(max_examples=examples(2), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(program=programs(random=False, writes=False, max_statements=4), train=st.booleans())
+def test_graphs_of_the_property_tests_in_bfloat16(program: Program, train: bool, interpreter: Process) -> None:
+    """Held against eager mode: with eight bits, what roundings do is not linear in them any more."""
+    tensors = program.tensors(dtype=torch.bfloat16)
+    model = program.build(torch.bfloat16)
+    try:
+        # The same numbers for both: parameters are rounded first.
+        exact = _observed(copy.deepcopy(model).double(), program, [tensor.double() for tensor in tensors], train)
+        eager = _observed(copy.deepcopy(model), program, tensors, train)
+    except (RuntimeError, ValueError, IndexError, ZeroDivisionError):
+        assume(False)
+        raise
+    try:
+        result, gradients = interpret(model, *program.arguments(tensors), train=train, process=interpreter)
+    except LoweringError as error:
+        assume("cannot be captured as one graph" not in str(error))
+        raise
+    found = {f"result {i}": leaf for i, leaf in enumerate(pytree.tree_leaves(result))}
+    found |= {name: gradients.get(name) for name in exact if name not in found}
+    assert_near(found, eager, exact)
+
+
+def _observed(model: nn.Module, program: Program, tensors: list[Tensor], train: bool) -> dict[str, Any]:
     """Results of eager mode and, in training, the gradients of their sum by parameter."""
-    model = program.build(tensors[0].dtype)
     with torch.set_grad_enabled(train):
         leaves = pytree.tree_leaves(model(*program.arguments(list(tensors))))
         losses = [leaf.sum() for leaf in leaves if isinstance(leaf, Tensor) and leaf.requires_grad]
@@ -137,6 +160,21 @@ def test_merged_maps_inside_a_program(compiler: Process, interpreter: Process) -
     rules = [remark.rule for remark in program.remarks if remark.pass_name == "merge_parallel"]
     assert sorted(rules) == ["batch", "shared", "sum"]
     assert_as_good_as_eager(model, x, train=False, process=interpreter)
+
+
+@pytest.mark.parametrize(("dtype", "train"), [(torch.float32, False), (torch.float32, True), (torch.bfloat16, True)])
+def test_stacked_values_inside_a_program(
+    dtype: torch.dtype, train: bool, compiler: Process, interpreter: Process
+) -> None:
+    torch.manual_seed(0)
+    model, x = Stacked().to(dtype), torch.randn(2, 6, 64, dtype=dtype)
+    program = lower(model, x, train=train, binaries=False, process=compiler)
+    assert "stack" in {remark.rule for remark in program.remarks if remark.kind == "applied"}
+    forward = program.modules[0].launches
+    assert len([launch for launch in forward if launch.kernel.endswith("convolution")]) == 2  # all values, and `mix`
+    if not train:  # which is traced as on a CPU
+        assert not [launch for launch in forward if "pad" in launch.kernel]  # with 64 taps, one output more is dropped
+    assert_as_good_as_eager(model, x, train=train, process=interpreter)
 
 
 @pytest.mark.parametrize("padding", ["causal", "same"])

@@ -69,6 +69,14 @@ class Standardised(torch.nn.Module):
         return torch.nn.functional.instance_norm(x * y).relu()
 
 
+class HalfProduct(torch.nn.Module):
+    """A product of the first half of a buffer that is computed whole."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = x.relu()
+        return h, h[:2] @ y
+
+
 @needs_triton
 def test_every_buffer_counts_once_each_way(compiler: Process) -> None:
     once = 4 * 64 * 3 * 500
@@ -76,6 +84,8 @@ def test_every_buffer_counts_once_each_way(compiler: Process) -> None:
         program = lower(Standardised(), *torch.rand(2, 64, 3, 500), binaries=False, process=compiler)
         assert [launch.bytes for launch in program.launches] == [3 * once]  # nothing is read where the result goes
         program = lower(Dots(), *torch.rand(2, 2, 3, 20, 20), binaries=False, process=compiler)
+        product = lower(HalfProduct(), torch.rand(4, 8, 8), torch.rand(2, 8, 8), binaries=False, process=compiler)
+    assert [launch.bytes for launch in product.extern_calls] == [3 * 4 * 2 * 8**2]
     # The results of the kernel for products, which is not Inductor's, are parts of one buffer.
     assert [launch.bytes for launch in program.launches][-1] == 4 * 4 * 2 * 3 * 20**2
 

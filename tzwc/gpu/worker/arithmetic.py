@@ -10,6 +10,8 @@ from typing import Any, TypeGuard
 import torch
 from torch import fx
 from torch._inductor.dependencies import Dep, MemoryDep, StarDep
+from torch._inductor.ir import IRNode
+from torch._inductor.utils import sympy_product
 from torch._inductor.virtualized import V
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "kernel_bytes",
     "kernel_operations",
     "transform_passes",
+    "unread_bytes",
 ]
 
 _ARITHMETIC = ("libdevice", "tl_math", "triton_helpers")
@@ -48,14 +51,41 @@ def kernel_bytes(kernel: Any) -> int:
 
 
 def _touched(name: str, accesses: Iterable[Dep]) -> int:
-    """Bytes of the elements of a buffer that are accessed, at most all."""
+    """Bytes of the elements of a buffer that are accessed, at most all.
+
+    Accesses that begin at the same element and are of as many are taken for the same: loops of different nesting say
+    the same in different words.
+    """
     name = V.graph.scheduler.mutation_real_name.get(name, name)  # a buffer that is written into gets another name
-    indices = {access.index if isinstance(access, MemoryDep) else access: access for access in accesses}
     hint = V.graph.sizevars.optimization_hint
     whole = hint(V.graph.get_numel(name))
-    numbers = (hint(a.get_numel()) if isinstance(a, MemoryDep) else whole for a in indices.values())
-    elements = min(sum(numbers), whole)
-    return int(elements) * V.graph.get_dtype(name).itemsize
+    places = {_place(access, whole) for access in accesses}
+    return int(min(sum(hint(count) for _, count in places), whole)) * V.graph.get_dtype(name).itemsize
+
+
+def _place(access: Dep, whole: int) -> tuple[Any, Any]:
+    if not isinstance(access, MemoryDep):
+        return 0, whole
+    return access.index.subs(dict.fromkeys(access.index.free_symbols, 0)), access.get_numel()
+
+
+def unread_bytes(inputs: Iterable[Any]) -> int:
+    """Bytes of the buffers behind the operands of a library call that are not part of any operand.
+
+    Args:
+        inputs: Inductor's, views and whole buffers.
+    """
+    hint = V.graph.sizevars.optimization_hint
+    views: dict[str, set[tuple[Any, int]]] = {}
+    for value in inputs:
+        if isinstance(value, IRNode) and value.maybe_get_layout() is not None:
+            layout = value.get_layout()
+            views.setdefault(value.get_name(), set()).add((layout.offset, hint(sympy_product(layout.size))))
+    total = 0
+    for name, parts in views.items():
+        left = hint(V.graph.get_numel(name)) - sum(count for _, count in parts)
+        total += max(int(left), 0) * V.graph.get_dtype(name).itemsize
+    return total
 
 
 def kernel_operations(source: str) -> int:

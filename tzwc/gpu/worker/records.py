@@ -19,7 +19,15 @@ from torch._inductor.scheduler import ExternKernelSchedulerNode, Scheduler
 from torch.utils import _pytree as pytree
 
 from tzwc.gpu.kernels import fused_dot
-from tzwc.gpu.worker.arithmetic import dot_bytes, dot_flops, extern_bytes, extern_flops, kernel_bytes, transform_passes
+from tzwc.gpu.worker.arithmetic import (
+    dot_bytes,
+    dot_flops,
+    extern_bytes,
+    extern_flops,
+    kernel_bytes,
+    transform_passes,
+    unread_bytes,
+)
 from tzwc.graph import location
 
 __all__ = ["Recorder", "recording"]
@@ -152,7 +160,7 @@ def _extern(item: ExternKernelSchedulerNode, recorder: Recorder) -> dict[str, An
     return {
         "kernel": str(node.python_kernel_name or type(node).__name__),
         "kind": "extern",
-        "bytes": extern_bytes(origin, values) or int(item.get_read_write_buffers_sizes()),
+        "bytes": extern_bytes(origin, values) or int(item.get_read_write_buffers_sizes()) - unread_bytes(node.inputs),
         "elements": 0,
         "dtype": dtype,
         "launches": transform_passes(origin) or 1,
