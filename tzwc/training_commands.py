@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tzwc.models.spec import Resample
+    from tzwc.training import Recipe
 
 __all__ = ["register"]
 
@@ -185,8 +186,10 @@ def _trainer(
     saved = Checkpoint.load(last) if resume else None
     if saved is None and is_file(last):
         raise InvalidArgumentError(f"--out {folder}: it holds a checkpoint; give --resume to go on, or another folder")
-    base = chosen.recipe if saved is None else saved.recipe
-    recipe = Recipe.from_dict(base.to_dict() | fields)
+    base = (chosen.recipe if saved is None else saved.recipe).to_dict()
+    if saved is None and "warm_up" not in fields:
+        base["warm_up"] = _warm_up(chosen.recipe, fields.get("epochs"))
+    recipe = Recipe.from_dict(base | fields)
     torch.manual_seed(recipe.seed)
     model = Terminator(chosen.spec).to(recipe.dtype)
     if torch.cuda.is_available():
@@ -197,6 +200,13 @@ def _trainer(
     if saved is not None:
         trainer.resume(saved)
     return trainer
+
+
+def _warm_up(recipe: Recipe, epochs: object) -> float:
+    """Its epochs of warm-up; the same part of fewer ``epochs`` where it would fill them."""
+    if isinstance(epochs, int) and epochs <= recipe.warm_up:
+        return recipe.warm_up * epochs / recipe.epochs
+    return recipe.warm_up
 
 
 def _run_by(runner: str, backend: str, model: nn.Module) -> Any:

@@ -76,6 +76,22 @@ def test_train_stop_resume_evaluate_predict(invoke: Invoke, tmp_path: Path) -> N
     assert "found shape (4, 8), expected (1, 8, 8)" in result.output
 
 
+def test_fewer_epochs_than_the_warm_up_has(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is shortened, unless it was asked for."""
+    entry = presets.TASKS["digits"]
+    slow = dataclasses.replace(entry, recipe=dataclasses.replace(entry.recipe, epochs=20, warm_up=2))
+    monkeypatch.setattr(presets, "TASKS", {**presets.TASKS, "digits": slow})
+    common = ("train", "digits", "--with", "eager", "--steps", "1", "--out")
+    for epochs, warm_up in ((1, 0.1), (2, 0.2), (3, 2)):
+        result = invoke(*common, str(epochs), "--epochs", str(epochs))
+        assert result.exit_code == 0, result.output
+        assert Checkpoint.load(tmp_path / str(epochs)).recipe.warm_up == pytest.approx(warm_up)
+    assert invoke(*common, "1", "--epochs", "1", "--resume").exit_code == 0
+    result = invoke(*common, "4", "--epochs", "1", "--set", "warm_up=2")
+    assert result.exit_code == 2
+    assert "warm_up = 2: expected a number from 0 to 1" in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
