@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from tests.gpu.conftest import needs_triton
-from tzwc.errors import InvalidArgumentError
-from tzwc.gpu import LoweringError, Process, processes
+from tzwc.errors import InvalidArgumentError, TzwcError
+from tzwc.gpu import TARGETS, LoweringError, Process, processes
 from tzwc.gpu.captured import CapturedModel, checked
 from tzwc.gpu.worker.device_functions import DeviceFunctions
+from tzwc.gpu.worker.interpreter import kernel_sources
+from tzwc.inspection import graph_to_dict
 from tzwc.passes import by_name
 
 
@@ -80,3 +82,43 @@ def test_a_process_that_dies_says_why(
             process._process.wait()
         with pytest.raises(LoweringError, match=message):
             process.ask(tmp_path)
+
+
+def test_kernels_of_two_modules_with_one_name_are_told_apart() -> None:
+    worker = pytest.importorskip("tzwc.gpu.worker.__main__")
+    code = "triton_a = async_compile.triton('triton_a', '''\nforward\n''', device_str='cuda')\n"
+    (name,) = kernel_sources(code)
+    known = {name: kernel_sources(code)[name]}
+    same = {"name": "backward", "code": code, "launches": [{"kernel": name}]}
+    assert worker._named_apart(same, known) == known
+    other = {
+        "name": "backward",
+        "code": code.replace("forward", "other"),
+        "launches": [{"kernel": name}, {"kernel": "b"}],
+    }
+    assert list(worker._named_apart(other, known)) == [f"backward_{name}"]
+    assert other["launches"] == [{"kernel": f"backward_{name}"}, {"kernel": "b"}]
+
+
+@needs_triton
+def test_origins_are_calls_of_the_program() -> None:
+    from tzwc.gpu.worker.records import Recorder
+
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    call = graph.call_function(torch.ops.aten.sin.default, (x,))
+    (found,) = Recorder({"x": x, "sin": call}, lambda *_: list).origins([x, call])
+    assert (found["node"], found["operator"]) == (call.name, "aten.sin.default")
+
+
+@needs_triton
+def test_an_input_that_is_no_dense_tensor_cannot_be_lowered() -> None:
+    from tzwc.gpu.worker.rebuild import new_mode, rebuild
+
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    x.meta["val"] = torch.eye(3).to_sparse()
+    graph.output((x,))
+    job = {"graph": graph_to_dict(graph, fx.GraphModule({}, graph))}
+    with pytest.raises(TzwcError, match="only dense tensors of known sizes can be lowered"):
+        rebuild(job, new_mode(), TARGETS["cuda:90"])
