@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import io
+import math
+
 import pytest
+import torch
+from rich.console import Console
+from torch import fx
 
 from tzwc.errors import InvalidArgumentError
 from tzwc.gpu import TARGETS, Launch, Module, Program, Target
 from tzwc.gpu.comparison import Comparison
 from tzwc.gpu.cost import LAUNCH_SECONDS, modelled
-from tzwc.gpu.worker.arithmetic import kernel_operations
+from tzwc.gpu.tables import show_comparison
+from tzwc.gpu.worker.arithmetic import extern_bytes, extern_flops, kernel_operations
 
 H100 = TARGETS["cuda:90"]
 
@@ -58,3 +65,28 @@ def kernel(in_ptr0, out_ptr0, xnumel, XBLOCK: tl.constexpr):
     tl.store(out_ptr0 + xindex, tmp4)
 """
     assert kernel_operations(source) == 3
+
+
+def test_operations_of_a_complex_transform() -> None:
+    """Twice those of as many real points; nothing is known of a call without a node."""
+    spectrum = torch.zeros(4, 16, dtype=torch.complex64)
+    graph = fx.Graph()
+    call = graph.call_function(torch.ops.aten._fft_c2c.default, (graph.placeholder("x"), [1], 0, True))
+    assert extern_flops(call, [spectrum, spectrum]) == 5 * 64 * math.log2(16)
+    assert extern_bytes(call, [spectrum, spectrum]) == 2 * 64 * 8
+    assert extern_flops(None, [spectrum]) == extern_bytes(None, [spectrum]) == 0
+
+
+@pytest.mark.parametrize("labels", [(), ("here",)])
+def test_a_table_of_comparisons(labels: tuple[str, ...]) -> None:
+    compared = Comparison.of(program(step("a", 1000), step("b", 1000)), program(step("a", 500)))
+    text = io.StringIO()
+    show_comparison([compared], Console(file=text, width=160, color_system=None), labels)
+    plain, own, ratios = (line.split() for line in text.getvalue().splitlines()[1:4])
+    assert plain[:4] == ["here" if labels else "M", "torch.compile", "2", "2"]
+    assert own[:3] == ["tzwc", "1", "1"]
+    assert ratios == ["ratio", "0.50", "0.25", "0.50"]
+    assert "nothing here was measured on a GPU" in text.getvalue()
+    empty = io.StringIO()
+    show_comparison([], Console(file=empty, width=160, color_system=None))
+    assert "torch.compile" not in empty.getvalue()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+import tzwc
 from tests.conftest import examples
 from tests.gpu.conftest import needs_triton
 from tests.gpu.gpu_models import Branches, Dots, Long, Stacked, assert_as_good_as_eager, assert_near, small
@@ -150,6 +151,24 @@ def test_the_dot_kernel_inside_a_program(dtype: torch.dtype, train: bool, interp
     model = Dots().to(dtype)
     z, v = torch.randn(2, 2, 3, 20, 20, dtype=dtype)
     assert_as_good_as_eager(model, z, v, train=train, process=interpreter)
+
+
+class _InMemory(Dots):
+    """The product is needed by itself as well, and the values lie in memory in different ways."""
+
+    def forward(self, z: Tensor, v: Tensor) -> Tensor:
+        weights = z * torch.sin(3 * self.slow(self.codes)).permute(2, 0, 1)
+        return weights @ v + (weights @ v.mT) * (weights @ v.tanh()) + weights.cumsum(-1)
+
+
+def test_the_dot_kernel_with_a_product_that_is_in_memory(compiler: Process, interpreter: Process) -> None:
+    torch.manual_seed(0)
+    model = _InMemory()
+    z, v = torch.randn(2, 2, 3, 20, 20)
+    program = lower(tzwc.compile(model), z, v, train=True, binaries=False, process=compiler)
+    assert program.model == "_InMemory"
+    assert len([launch for launch in program.launches if launch.kernel.startswith("dot_kernel")]) == 1
+    assert_as_good_as_eager(model, z, v, train=True, process=interpreter)
 
 
 def test_merged_maps_inside_a_program(compiler: Process, interpreter: Process) -> None:

@@ -14,6 +14,8 @@ from tests.manners.catalogue import CATALOGUE
 from tests.tzwc.dynamo_testing import close, compiled_graphs, gradients, hyper, remarks, through_dynamo
 from tests.tzwc.programs import example
 from tests.tzwc.test_inductor import one_block
+from tzwc.dynamo import compiled_graph
+from tzwc.dynamo.settings import inductor_settings
 from tzwc.models import Terminator
 
 pytestmark = pytest.mark.usefixtures("fresh_dynamo")
@@ -98,6 +100,11 @@ def test_mode_is_checked() -> None:
         fast(example())
 
 
+def test_a_mode_sets_inductors_configuration() -> None:
+    assert inductor_settings("max-autotune")["max_autotune"] is True
+    assert inductor_settings("default") == inductor_settings(None) == {}
+
+
 def test_tzwc_is_not_a_backend_for_itself() -> None:
     with pytest.raises(tzwc.InvalidArgumentError, match="backend='tzwc'"):
         tzwc.compile(hyper(), backend="tzwc")
@@ -145,6 +152,38 @@ def test_an_argument_that_is_written_to_is_left_to_the_inner_backend() -> None:
         close(through_dynamo(run)(x), run(y))
     assert torch.equal(x, y)
     assert any("is written to" in reason for reason in remarks())
+
+
+def test_a_graph_that_would_compute_something_else_is_left_to_the_inner_backend(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compiled_graph, "disagreement", lambda *_: "result 0: off by 1")
+    model = hyper()
+    with torch.no_grad():
+        close(through_dynamo(model)(example()), model(example()))
+    assert remarks() == ["the passes were not used: the traced graph disagrees with Dynamo's: result 0: off by 1"]
+
+
+def _branches(x: Tensor) -> Tensor:
+    result: Tensor = torch.cond(x.sum() > 0, torch.sin, torch.cos, (x,))
+    return result
+
+
+def _mapped(x: Tensor) -> Tensor:
+    result: Tensor = torch.vmap(lambda row: row.sin() / row.norm())(x)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"), [(_branches, "calls the higher-order operator cond"), (_mapped, "row.norm())(x) calls ")]
+)
+def test_what_has_no_form_as_operators_is_left_to_the_inner_backend(run: Any, reason: str) -> None:
+    x = torch.randn(3, 4, dtype=torch.float64)
+    with torch.no_grad():
+        close(through_dynamo(run, "eager")(x), run(x))
+    (said,) = remarks()
+    assert said.startswith("the passes were not used: ")
+    assert reason in said
 
 
 # --- agreement with tzwc.compile --------------------------------------------------------------------------------------

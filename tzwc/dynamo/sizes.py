@@ -64,7 +64,7 @@ class Sizes:
         """Add what was found out about sizes to Dynamo's guards.
 
         Raises:
-            CaptureError: a size that Dynamo left open was fixed, or something does not hold for Dynamo's sizes.
+            CaptureError: a size that Dynamo left open was fixed, or something is about a size that is not Dynamo's.
         """
         for theirs, ours in self._ours.items():
             if self._environment.replace(ours).is_number:
@@ -77,8 +77,8 @@ class Sizes:
             if not guard.free_symbols <= back.keys() | set(back.values()):
                 raise CaptureError(f"a size depends on the values of a tensor ({guard})")
         for guard in guards:
-            if self._theirs.evaluate_expr(guard) != sympy.true:
-                raise CaptureError(f"{guard} does not hold for the sizes of the graph")
+            holds = self._theirs.evaluate_expr(guard)
+            assert holds == sympy.true  # as for our symbols, which have the same values
 
     def _symbol(self, symbol: sympy.Symbol, is_float: bool) -> sympy.Symbol:
         assert self._theirs is not None
@@ -90,15 +90,12 @@ class Sizes:
             made = self._environment.create_symbol(int(hint), source, dynamic_dim=DimDynamic.DYNAMIC)
         if not isinstance(made, sympy.Symbol):
             raise CaptureError(f"the size {symbol} is 0 or 1, which PyTorch treats specially")
-        allowed = self._theirs.var_to_range.get(symbol)
-        if allowed is not None:  # what Dynamo has guarded already need not be guarded again
-            self._environment.var_to_range[made] = self._environment.var_to_range[made] & allowed
+        # What Dynamo has guarded already need not be guarded again.
+        self._environment.var_to_range[made] &= self._theirs.var_to_range[symbol]
         return made
 
 
 def _hint(number: Any) -> int | float:
-    if not isinstance(number, (torch.SymInt, torch.SymFloat)):
-        return number  # type: ignore[no-any-return]
     if not number.node.has_hint():
         raise CaptureError(f"a size depends on the values of a tensor ({number.node.expr})")
     return number.node.hint  # type: ignore[no-any-return]

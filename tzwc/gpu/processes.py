@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal
@@ -81,8 +82,9 @@ class Process:
         except subprocess.TimeoutExpired:  # deep in a compiler, where a handler of the signal is not reached
             self._process.kill()
             self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._log):
-            if stream is not None:
+        streams: tuple[IO[Any] | None, ...] = (self._process.stdin, self._process.stdout, self._log)
+        for stream in filter(None, streams):
+            with suppress(BrokenPipeError):  # a request that a process which has died did not read
                 stream.close()
         self._folder.cleanup()
 

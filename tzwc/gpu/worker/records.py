@@ -15,7 +15,7 @@ from torch._inductor import ir
 from torch._inductor.codegen.triton import TritonScheduling
 from torch._inductor.codegen.wrapper import PythonWrapperCodegen
 from torch._inductor.graph import GraphLowering
-from torch._inductor.scheduler import ExternKernelSchedulerNode, Scheduler
+from torch._inductor.scheduler import BaseSchedulerNode, ExternKernelSchedulerNode, Scheduler
 from torch.utils import _pytree as pytree
 
 from tzwc.gpu.kernels import fused_dot
@@ -79,13 +79,17 @@ def recording(recorder: Recorder) -> Iterator[None]:
 
     def define_kernel(original: Any, self: Any, source: str, schedule: Any, kernel: Any) -> Any:
         name = original(self, source, schedule, kernel)
-        origins = {origin for item in schedule if hasattr(item, "node") for origin in item.node.origins}
+        nodes: list[Any] = [
+            node for item in schedule if isinstance(item, BaseSchedulerNode) for node in item.get_nodes()
+        ]
+        origins = {origin for node in nodes if node.node is not None for origin in node.node.origins}
+        parts = getattr(kernel, "sub_kernels", [kernel])  # several next to each other, such as the copies of a `cat`
         recorder.launches.append(
             {
                 "kernel": str(name),
                 "kind": "triton",
-                "bytes": kernel_bytes(kernel),
-                "elements": _elements(kernel),
+                "bytes": sum(map(kernel_bytes, parts)),
+                "elements": sum(map(_elements, parts)) // len(parts),  # the source holds the operations of all
                 "dtype": "",
                 "launches": 1,
                 "flops": 0,
