@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["Submodules", "unrouted", "worth_compiling"]
+__all__ = ["Submodules", "worth_compiling"]
 
 _Call = Callable[..., Any]
 _local = threading.local()
@@ -73,17 +73,6 @@ class _Diversion:
 def _routes(routes: dict[int, _Call]) -> Iterator[None]:
     before = getattr(_local, "routes", {})
     _local.routes = {**before, **routes}
-    try:
-        yield
-    finally:
-        _local.routes = before
-
-
-@contextmanager
-def unrouted() -> Iterator[None]:
-    """Every module runs as it is."""
-    before = getattr(_local, "routes", {})
-    _local.routes = {}
     try:
         yield
     finally:

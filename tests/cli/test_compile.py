@@ -46,6 +46,29 @@ def test_training_and_chosen_passes(invoke: Invoke) -> None:
 
 
 @pytest.mark.usefixtures("workspace")
+def test_training_has_nothing_to_compare_with(invoke: Invoke) -> None:
+    result = invoke(*WRITTEN, "--train")
+    assert result.exit_code == 0, result.output
+    assert "first call: " in result.stdout
+    assert "largest difference" not in result.stdout
+    gathered = (
+        "compile",
+        "cli_models:Gathered",
+        "--backend",
+        "eager",
+        "-i",
+        "7:int64",
+        "-i",
+        "2x3",
+        "--train",
+        "--json",
+    )
+    result = invoke(*gathered)  # whose result has no gradients
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["compiled"] is True
+
+
+@pytest.mark.usefixtures("workspace")
 def test_several_inputs(invoke: Invoke) -> None:
     gathered = ("compile", "cli_models:Gathered", "--backend", "eager", "-i", "7:int64", "-i", "2x3")
     result = invoke(*gathered, "--json")
@@ -102,3 +125,5 @@ def test_difference_is_relative_to_the_largest_value() -> None:
     assert largest_difference(expected, expected.clone()) == 0.0
     assert largest_difference(expected + torch.tensor([1.0, 0, 0, 0]), expected) == pytest.approx(0.01)
     assert largest_difference([torch.zeros(2)], [torch.zeros(2)]) == 0.0
+    mixed = [torch.ones(2), torch.zeros(0), 3, "text"]
+    assert largest_difference([torch.full((2,), 1.5), *mixed[1:]], mixed) == 0.5

@@ -3,10 +3,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib.image
+import pytest
 import torch
 from typer.testing import Result
 
+import tzwc.demo
 from tzwc.demo import compare
+from tzwc.pictures import draw_kernels
 
 
 def test_agreement_is_judged_by_float64() -> None:
@@ -23,6 +27,20 @@ def test_a_near_tie_may_go_either_way() -> None:
     found = compare(turned, exact, exact)
     assert (found.same, found.undecided) == (0, 1)
     assert found.holds
+
+
+def test_a_demo_that_finds_no_agreement_has_failed(
+    invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tzwc.demo, "run", lambda *_: False)
+    assert invoke("demo").exit_code == 1
+
+
+def test_kernels_are_drawn_however_many_channels_they_have(tmp_path: Path) -> None:
+    draw_kernels([torch.rand(1, 2, 4, 4), torch.rand(1, 5, 4, 4)], tmp_path / "new" / "kernels.png", channels=4)
+    picture = matplotlib.image.imread(tmp_path / "new" / "kernels.png")
+    height, width, _ = picture.shape
+    assert (width, height) == (round(120 * 1.2 * 4), round(120 * 1.35 * 2))
 
 
 def test_quick_demo(invoke: Callable[..., Result], tmp_path: Path) -> None:

@@ -64,6 +64,14 @@ def test_explain_filters_remarks(invoke: Invoke) -> None:
 
 
 @pytest.mark.usefixtures("workspace")
+def test_explain_says_when_nothing_was_captured(invoke: Invoke) -> None:
+    result = invoke("explain", "cli_models:Stubborn", "--input", "4", "--all")
+    assert result.exit_code == 1
+    assert "reads a value that depends on the inputs" in result.stdout
+    assert "the model could not be captured and runs as it was; the remarks say why" in result.stderr
+
+
+@pytest.mark.usefixtures("workspace")
 def test_verify(invoke: Invoke) -> None:
     result = invoke("verify", *WRITTEN, "--json")
     assert result.exit_code == 0, result.output
@@ -135,6 +143,22 @@ def test_a_broken_plugin_is_named(invoke: Invoke, plugins: Callable[[str], None]
     result = invoke("passes")
     assert result.exit_code == 0
     assert message in result.stderr
+    assert "hoist_static" in result.stdout
+
+
+def test_two_packages_cannot_announce_one_name(invoke: Invoke, plugins: Callable[[str], None], workspace: Path) -> None:
+    plugins("good = cli_plugin:GOOD")
+    other = workspace / "cli_other-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: cli-other\nVersion: 1.0\n")
+    (other / "entry_points.txt").write_text("[tzwc.passes]\ngood = cli_plugin:GOOD\n")
+    assert by_name("good").summary == "Does nothing at all."  # both mean the same one
+    (other / "entry_points.txt").write_text("[tzwc.passes]\ngood = cli_plugin:HARM\n")
+    with pytest.raises(PluginError, match="the pass 'good' is announced by both the package 'cli-"):
+        by_name("good")
+    result = invoke("passes")
+    assert result.exit_code == 0
+    assert "is announced by both" in result.stderr
     assert "hoist_static" in result.stdout
 
 

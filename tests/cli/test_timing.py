@@ -46,6 +46,12 @@ def test_garbage_collection_is_put_back() -> None:
     interleave({"a": lambda: states.append(gc.isenabled())}, rounds=2, shortest=0.0, warm_up=1)
     assert states == [True, False, False]
     assert gc.isenabled()
+    gc.disable()
+    try:
+        interleave({"a": lambda: None}, rounds=2, shortest=0.0, warm_up=1)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_ratio_is_taken_within_rounds() -> None:

@@ -27,13 +27,14 @@ with torch.no_grad():
 
 
 def _run(**environment: str) -> str:
+    unset = {name: value for name, value in os.environ.items() if name not in ("TZWC_LOG", "TZWC_DUMP", "TORCH_LOGS")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         capture_output=True,
         text=True,
         check=True,
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **environment},
+        env={**unset, **environment},
     )
     return done.stderr
 
@@ -70,6 +71,9 @@ def test_logs_in_the_format_of_torch() -> None:
     assert "[0/" not in said
     assert "I1" in said or "I0" in said  # level and date, as torch writes them
     assert "hoist_static: " not in _run(TZWC_LOG="cache")
+    both = _run(TZWC_LOG="all,-cache", TORCH_LOGS="tzwc")
+    assert both.count("hoist_static: ") == said.count("hoist_static: ")
+    assert "kept values for the first time" not in both
     assert _run() == ""
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import tzwc
 from tests.tzwc.programs import HyperConv, example
@@ -57,3 +58,20 @@ def test_measured(fast: CompiledModule) -> None:
     assert "measured by modules" in report.to_markdown()
     assert report.to_dict()["specialisations"][0]["measured_operators"][0]["seconds"] > 0
     assert not fast.report().specialisations[0].measured_operators
+
+
+class _Embeds(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(5, 3)
+
+    def forward(self, indices: Tensor, x: Tensor) -> Tensor:
+        return self.table(indices) + x
+
+
+def test_indices_are_measured_as_well() -> None:
+    fast = tzwc.compile(_Embeds(), backend="eager")
+    with torch.no_grad():
+        fast(torch.tensor([4, 2, 0]), torch.zeros(3))
+    [info] = fast.report(measure=True).specialisations
+    assert "aten.embedding.default" in {group.name for group in info.measured_operators}

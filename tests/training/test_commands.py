@@ -7,6 +7,7 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -16,7 +17,7 @@ from typer.testing import CliRunner, Result
 from tests.training.toy import SPEC
 from tzwc.cli import app
 from tzwc.models import terminator_spec
-from tzwc.training import TASKS, Checkpoint, Recipe, presets
+from tzwc.training import TASKS, Checkpoint, Interrupted, Recipe, Trainer, loop, presets, workers
 
 Invoke = Callable[..., Result]
 
@@ -71,6 +72,8 @@ def test_train_stop_resume_evaluate_predict(invoke: Invoke, tmp_path: Path) -> N
     assert [entry["file"] for entry in found] == ["one.npy", "two.npy"]
     assert found[0]["label"] == found[1]["label"]
     assert found[0]["probability"] == found[1]["probability"]  # whatever else is asked for
+    shown = invoke("predict", "run", "one.npy").stdout
+    assert shown == f"one.npy: {found[0]['label']} ({found[0]['probability']:.1%})\n"
     result = invoke("predict", "run", "wrong.npy")
     assert result.exit_code == 1
     assert "found shape (4, 8), expected (1, 8, 8)" in result.output
@@ -90,6 +93,56 @@ def test_fewer_epochs_than_the_warm_up_has(invoke: Invoke, monkeypatch: pytest.M
     result = invoke(*common, "4", "--epochs", "1", "--set", "warm_up=2")
     assert result.exit_code == 2
     assert "warm_up = 2: expected a number from 0 to 1" in result.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_training_behind_a_step(
+    number: signal.Signals, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ("train", "digits", "--with", "eager", "--out", "run")
+    penalty = loop.norm_penalty
+
+    def interrupted(*arguments: Any) -> torch.Tensor:
+        signal.raise_signal(number)
+        return penalty(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "norm_penalty", interrupted)
+        result = invoke(*common)
+    assert result.exit_code == 128 + number
+    assert "stopped after step 1 of 4; --resume goes on from run/last.safetensors" in result.stderr
+    assert result.stdout == ""
+    assert "step 4 of 4" in invoke(*common, "--resume").stdout
+
+
+def test_what_runs_the_model_and_on_how_many_threads(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, backends = list[int](), list[str]()
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(torch, "compile", lambda model, backend: backends.append(backend) or model)
+    result = invoke("train", "digits", "--with", "compile", "--backend", "aot_eager", "--steps", "1", "--threads", "3")
+    assert result.exit_code == 0, result.output
+    assert "step 1 of 4; checkpoint and log are in out/train/digits/" in result.stdout
+    assert threads == [3]
+    assert backends == ["aot_eager"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"), [(None, 0), (Interrupted("stopped", signal.SIGTERM), 143), (KeyboardInterrupt(), 130)]
+)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_only_the_first_of_several_processes_speaks(
+    rank: int, outcome: BaseException | None, code: int, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(*_: object, **__: object) -> list[object]:
+        monkeypatch.setattr(workers, "rank", lambda: rank)
+        if outcome is not None:
+            raise outcome
+        return []
+
+    monkeypatch.setattr(Trainer, "fit", fit)
+    result = invoke("train", "digits", "--with", "eager")
+    assert result.exit_code == code, result.output
+    assert bool(result.output) is (rank == 0)
 
 
 @pytest.mark.parametrize(
