@@ -108,6 +108,14 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
+def small(path: Path) -> None:
+    path.write_bytes(idx(random_bytes(5, 8, 8)))
+
+
+def none(path: Path) -> None:
+    path.write_bytes(idx(random_bytes(0, 28, 28)))
+
+
 def many_classes(path: Path) -> None:
     path.write_bytes(idx(torch.tensor([3, 0, 9, 1, 10], dtype=torch.uint8)))
 
@@ -117,6 +125,8 @@ def many_classes(path: Path) -> None:
     [
         ("train-images-idx3-ubyte", truncated, r"found 3,913 bytes of data, expected 3,920, .*5×28×28.*fetch it again"),
         ("train-images-idx3-ubyte", page, r"found a file that begins 3c 21 44 4f, expected an IDX file .*web page"),
+        ("train-images-idx3-ubyte", small, r"found images of 5×8×8, expected at least one image of 28×28"),
+        ("t10k-images-idx3-ubyte", none, r"found images of 0×28×28, expected at least one image of 28×28"),
         ("train-images-idx3-ubyte", empty, r"found 0 bytes, expected an IDX file"),
         ("train-labels-idx1-ubyte", many_classes, r"found labels from 0 to 10, expected labels from 0 to 9"),
         ("t10k-labels-idx1-ubyte", truncated, r"found 4 bytes, expected a header of 8"),
@@ -152,6 +162,14 @@ def test_a_truncated_record(tmp_path: Path) -> None:
     truncated(tmp_path / "test.bin")
     with pytest.raises(DataError, match=r"test\.bin: found 6,141 bytes, expected a multiple of 3,074 bytes"):
         load("cifar100", tmp_path, partial=True)
+
+
+def test_labels_for_other_images_of_stl10(tmp_path: Path) -> None:
+    for name, count in (("train", 2), ("test", 3)):
+        (tmp_path / f"{name}_X.bin").write_bytes(raw(random_bytes(2, 3 * 96 * 96)))
+        (tmp_path / f"{name}_y.bin").write_bytes(raw(random_bytes(count, high=9) + 1))
+    with pytest.raises(DataError, match=r"test_y\.bin: found 3 labels, expected 2, one for each image of test_X\.bin"):
+        load("stl10", tmp_path, partial=True)
 
 
 @pytest.mark.parametrize(

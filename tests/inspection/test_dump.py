@@ -11,6 +11,7 @@ import torch
 from tests.inspection.cases import case
 from tzwc.errors import InvalidArgumentError
 from tzwc.inspection import SpecialisationInfo, dump, stage_from_dict
+from tzwc.inspection.load import pairs
 
 
 def _info(name: str = "no grad: x[s0, 3]/cpu") -> SpecialisationInfo:
@@ -72,3 +73,11 @@ def test_two_specialisations_need_two_names(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="unique"):
         dump(tmp_path, [_info("a b"), _info("a/b")])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_dumps_of_different_calls_have_nothing_to_compare(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        dump(tmp_path / name, [_info(f"only {name}")])
+    with pytest.raises(InvalidArgumentError, match=r"no specialisation in common: \['only_a'\] and \['only_b'\]"):
+        list(pairs(tmp_path / "a", str(tmp_path / "b"), None))
+    assert [name for name, *_ in pairs(tmp_path / "a", str(tmp_path / "a"), None)] == ["only_a"]

@@ -125,13 +125,14 @@ def test_names_that_are_no_identifiers() -> None:
 def test_a_line_without_anything_to_break_it_at_stays_one() -> None:
     graph = fx.Graph()
     x = graph.placeholder("x")
-    x.name = "x" * 130
-    graph.output((graph.call_function(aten.neg.default, (x,)), graph.call_function(torch.initial_seed, ())))
-    graph.call_function(aten.add.Tensor, (x, x))
-    lines = to_python(graph).splitlines()
-    assert f"        {x.name}, {x.name}," not in lines  # too long to stand in one line
-    assert lines.count(f"        {x.name},") == 3
-    assert torch.equal(_run("\n".join(lines))["forward"](X)[0], -X)
+    seed = graph.call_function(torch.initial_seed, ())
+    x.name, seed.name = "x" * 130, "seed" * 40
+    graph.output((graph.call_function(aten.add.Tensor, (x, x)), seed))
+    text = to_python(graph)
+    lines = text.splitlines()
+    assert lines.count(f"        {x.name},") == 2
+    assert f"    {seed.name} = torch.initial_seed()" in lines
+    assert torch.equal(_run(text)["forward"](X)[0], X + X)
 
 
 def test_scripts_call_with_numbers_and_symbolic_sizes() -> None:

@@ -120,6 +120,26 @@ def test_long_lists_are_cut_with_a_count() -> None:
     assert "and 16 more remarks for 8 other reasons" in text
 
 
+@pytest.mark.parametrize(
+    ("saved", "said"),
+    [
+        ((None, None), None),
+        ((2e-3, None), "an estimated 30 ms a call"),
+        ((None, 1e6), "an estimated 15 MFLOP a call"),
+    ],
+)
+def test_cached_values_of_which_little_is_known(saved: tuple[float | None, float | None], said: str | None) -> None:
+    values = tuple(
+        CachedValueInfo(f"v{letter}", "f32[4]", 16, *saved, location=Location(letter)) for letter in "abcdefghijklmno"
+    )
+    flat = " ".join(str(Report("Net", (SpecialisationInfo("eager", frontier=values),))).split())
+    assert "15 values, 240 B" in flat
+    assert "and 3 more values of 48 B in total" in flat
+    assert "They are computed from" not in flat
+    assert ("avoided" in flat) is (said is not None)
+    assert said is None or said in flat
+
+
 def test_remarks_are_grouped_by_sentence() -> None:
     remarks = [_remark(0, 31), _remark(1, 31), Remark("select_convolution", "declined", "fft", "complex input")]
     groups = group_remarks([remarks[2], *remarks[:2]])

@@ -19,6 +19,7 @@ from tzwc.errors import InvalidArgumentError
 from tzwc.inspection import graph_from_dict, graph_to_dict, stage_from_dict, stage_to_dict
 from tzwc.inspection.arguments import decode, encode
 from tzwc.inspection.text import to_python
+from tzwc.inspection.values import describe, value_of
 from tzwc.pipeline import Stage
 
 
@@ -246,6 +247,42 @@ def test_large_constants_have_to_be_supplied() -> None:
     back = graph_from_dict(data, constants={"big": root.big})
     assert back.owning_module is not None
     assert same(fx.GraphModule(back.owning_module, back)(), (root.small.resolve_conj(), root.big))
+
+
+def test_what_the_root_lacks_has_to_be_supplied_too() -> None:
+    graph = fx.Graph()
+    graph.output(graph.create_node("get_attr", "table"))
+    data = _through_json(graph_to_dict(graph))
+    with pytest.raises(InvalidArgumentError, match=r"'table' \(None None\) .* pass constants=\{'table': tensor\}"):
+        graph_from_dict(data)
+    table = torch.ones(3)
+    back = graph_from_dict(data, constants={"table": table})
+    assert back.owning_module is not None
+    assert fx.GraphModule(back.owning_module, back)() is table
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0, 2)])
+def test_empty_constants_are_stored(shape: tuple[int, ...]) -> None:
+    root, graph = nn.Module(), fx.Graph()
+    root.empty = nn.Buffer(torch.empty(shape, dtype=torch.int16))
+    graph.output(graph.create_node("get_attr", "empty"))
+    back = graph_from_dict(_through_json(graph_to_dict(graph, root)))
+    assert back.owning_module is not None
+    assert same(fx.GraphModule(back.owning_module, back)(), root.empty)
+
+
+def test_numbers_that_placeholders_stand_for_survive() -> None:
+    graph = fx.Graph()
+    nodes = [graph.placeholder(name) for name in ("n", "flag", "scale", "several")]
+    for node, value in zip(nodes, (3, True, 2.5, (1, 2j)), strict=True):
+        node.meta["val"] = value
+    graph.output(tuple(nodes))
+    data = _through_json(graph_to_dict(graph))
+    back = graph_from_dict(data)
+    assert graph_to_dict(back) == data
+    assert [describe(value_of(node)) for node in list(back.nodes)[:4]] == [
+        *("int 3", "bool True", "float 2.5", "(int 1, complex 2j)")
+    ]
 
 
 def test_arguments_without_a_json_form_are_refused() -> None:

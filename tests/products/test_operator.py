@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -133,3 +134,16 @@ def test_the_extension_takes_no_other_tensors(wrong: Tensor | None) -> None:
     for arguments in ((wrong, good, good), (good, wrong, good), (good, good, wrong)):
         with pytest.raises(TypeError, match="float32 on CPU"):
             extension.module.products_multiply(*arguments)
+
+
+def test_a_torch_without_onednn_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(operator, "_native", None)
+    monkeypatch.setattr(operator, "_refused", False)
+    monkeypatch.setattr(extension, "module", SimpleNamespace(products_install=lambda: asked.append(True)))
+    for _ in range(2):
+        assert not available(BUILD_SECONDS)
+    assert asked == [True]
+    assert operator.obstacle() == "this build of torch does not export it"
+    monkeypatch.setenv("TZWC_NATIVE", "0")
+    assert operator.obstacle() == "TZWC_NATIVE=0"

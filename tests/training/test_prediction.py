@@ -74,6 +74,16 @@ def text(path: Path) -> None:
     path.write_text("no image")
 
 
+def test_images_for_models_that_see_none(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    Image.fromarray(PIXELS).save(path)
+    with pytest.raises(DataError, match=r"image.png: an image has 1 or 3 channels, the model 2; give a .npy file"):
+        read_input(path, dataclasses.replace(GREY, in_channels=2))
+    odd(path)
+    with pytest.raises(DataError, match=r"image.png: found 3×7 pixels, expected 16 in all; resize it"):
+        read_input(path, SEQUENCE)
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [

@@ -20,7 +20,7 @@ from tzwc.tuning.cost_model import CostModel, Sample
 from tzwc.tuning.geometries import BENCHMARK, CALIBRATION, draw, stream
 from tzwc.tuning.machine import describe, fingerprint
 from tzwc.tuning.store import Store
-from tzwc.tuning.workload import problem_from_dict, problem_to_dict
+from tzwc.tuning.workload import operands, problem_from_dict, problem_to_dict
 
 
 class Ticking:
@@ -176,3 +176,25 @@ def test_predictions_are_numbers(seed: int) -> None:
         seconds = model_for("cpu").predict(problem.with_(direction=direction), "native")
         assert seconds is not None
         assert 0 < seconds < 1e6
+
+
+def test_the_problems_that_were_given_are_all(ticking: Ticking) -> None:
+    found = calibrate(Store(), timer=ticking, problems=itertools.islice(stream(0, CALIBRATION), 2))
+    assert found.complete
+    assert len(found.samples) == 6
+
+
+@pytest.mark.parametrize("found", [[], None, "conv"])
+def test_what_is_no_problem_is_refused(found: object) -> None:
+    with pytest.raises(ValueError, match="a problem is a table"):
+        problem_from_dict(found)
+
+
+@pytest.mark.parametrize(("axes", "layout"), [(2, torch.channels_last), (3, torch.channels_last_3d)])
+def test_operands_lie_as_the_problem_says(axes: int, layout: torch.memory_format) -> None:
+    problem = Problem(2, 3, 3, 3, (4,) * axes, (3,) * axes, ((1, 1),) * axes, channels_last=True)
+    x, _ = operands(problem)
+    assert x.is_contiguous(memory_format=layout)
+    assert torch.equal(x, operands(problem.with_(channels_last=False))[0])
+    line = Problem(2, 3, 3, 3, (4,), (3,), ((1, 1),), channels_last=True)
+    assert operands(line)[0].is_contiguous()  # there is no such layout of one axis

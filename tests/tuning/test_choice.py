@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import torch
 import tzwc.tuning.choice
 import tzwc.tuning.store
 from tests.tuning.fakes import FakeTimer
-from tzwc.convolution import Algorithm, Problem, algorithms, compute
+from tzwc.convolution import Algorithm, Problem, algorithms, compute, legal_algorithms
 from tzwc.errors import InvalidArgumentError
 from tzwc.tuning import Choice, Store, TuningWarning, choose
 from tzwc.tuning.calibration import write_samples
@@ -220,3 +221,31 @@ def test_two_processes_choose_at_once(tmp_path: Path) -> None:
         assert process.returncode == 0
         assert len(out.split()) == 3
     assert len(list((tmp_path / "tuning").iterdir())) == 3
+
+
+def test_with_one_candidate_nothing_is_measured(pretend: Callable[..., FakeTimer]) -> None:
+    large, timer = Problem(64, 1, 1, 1, (4096,), (4095,), ((2047, 2047),)), pretend()
+    everything = Limits(memory=0)
+    legal = legal_algorithms(large)[0]
+    few = {name: legal[name] for name in ("native", "toeplitz")}
+    choice = tzwc.tuning.choice._choose(large, "measure", few, {}, Store(), everything, timer)
+    assert (choice.algorithm, choice.why) == ("native", "there is no other candidate")
+    assert list(choice.declined) == ["toeplitz"]
+    assert timer.calls == 0
+
+
+def test_reasons_without_native(pretend: Callable[..., FakeTimer]) -> None:
+    long = Problem(8, 64, 64, 64, (4096,), (4095,), ((2047, 2047),))
+    won = choose(long, timer=pretend(fft=1e-3), limits=Limits(factor=1.01, trifle=0.0))
+    assert "native" not in {name for name, one in won.candidates.items() if one.measured is not None}
+    assert re.fullmatch(r"measured 1 ms; native is predicted to take .* m?s", won.why)
+
+
+def test_a_calibration_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store()
+    problem = next(stream(3, CALIBRATION))
+    store.put("calibration", fingerprint(), write_samples([Sample(problem, dict.fromkeys(algorithms(), 1.0))] * 10))
+    first = choose(PROBLEM, tune="model", store=store)
+    assert first.source == "calibrated"
+    monkeypatch.setattr(store, "get", lambda *_: pytest.fail("read again"))
+    assert choose(PROBLEM, tune="model", store=store) == first

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import random
+import time
 from collections.abc import Callable
 
 import pytest
@@ -120,3 +122,36 @@ def test_clocks() -> None:
 def test_events() -> None:
     x = torch.ones(2000, 2000, device="cuda")
     assert 0 < CudaTimer().time(lambda: x @ x, 3) < 1
+
+
+def test_a_clock_that_stands_still_is_not_believed() -> None:
+    timer = CpuTimer()
+    timer.clock = lambda: 0.0
+    assert 0.01 <= timer.time(lambda: time.sleep(0.01), 2) < 1
+
+
+def test_a_gpu_is_timed_by_its_own_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            log.append("record")
+
+        def synchronize(self) -> None:
+            log.append("wait")
+
+        def elapsed_time(self, _end: Event) -> float:
+            return 30.0  # milliseconds
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    assert CudaTimer().time(lambda: log.append("call"), 3) == pytest.approx(0.01)
+    assert log == ["record", "call", "call", "call", "record", "wait"]
+
+
+def test_where_two_rounds_are_all_the_least_counts() -> None:
+    outcome = measure(takes({"a": 0.01, "b": 0.0102}), FakeTimer(), dataclasses.replace(LIMITS, rounds=2))
+    assert outcome.winner == "a"
+    assert outcome.seconds == {"a": pytest.approx(0.01), "b": pytest.approx(0.0102)}

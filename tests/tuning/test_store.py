@@ -260,3 +260,18 @@ def test_two_processes_at_once(store: Store, two_writers: list[subprocess.Popen[
         assert writer.returncode == 0, errors
     assert store.get("choice", {"same": 1})[1] == 199
     assert len(list(store.folder.iterdir())) == 1
+
+
+def test_a_folder_that_others_clear_all_the_time_is_given_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[Path] = []
+
+    def gone(path: Path, _text: str) -> None:
+        tries.append(path)
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tzwc.tuning.store, "_replace", gone)
+        with pytest.warns(TuningWarning, match="cannot be written to"):
+            assert not store.put("choice", {"a": 1}, 2)
+    assert len(tries) == 9
+    assert store.put("choice", {"a": 1}, 2)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -196,3 +199,59 @@ def test_many_builders_at_once(built: Path) -> None:
 def test_the_process_wide_extension_is_never_left_pending(native: Twin) -> None:
     assert extension.wait(BUILD_SECONDS)
     assert native.module is extension.module
+
+
+@pytest.mark.parametrize(
+    ("platform", "free_threading", "reason"),
+    [
+        ("darwin", 0, "not built on darwin, only on Linux"),
+        ("linux", 1, "not built for Python without a global interpreter lock"),
+    ],
+)
+def test_where_it_is_not_built(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, platform: str, free_threading: int, reason: str
+) -> None:
+    read = sysconfig.get_config_var
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda n: free_threading if n == "Py_GIL_DISABLED" else read(n))
+    nowhere = Extension(directory)
+    assert not nowhere.wait(60)
+    assert nowhere.reason == reason
+    assert list(directory.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "changed", "others", "reason"),
+    [
+        (0, [0], False, "tensors are laid out in another way"),
+        (None, [], False, "a trial gave a wrong answer"),
+        (None, [0], True, "a trial gave a wrong answer"),
+    ],
+)
+def test_a_library_that_reads_tensors_wrongly_is_refused(
+    address: int | None, changed: list[int], others: bool, reason: str
+) -> None:
+    answers = iter([[], changed])
+    watch = SimpleNamespace(changed=lambda _: next(answers), others=lambda: others)
+    module = SimpleNamespace(
+        address=lambda tensor: tensor._cdata if address is None else address,
+        setup=lambda *_: None,
+        TensorWatch=lambda *_: watch,
+    )
+    with pytest.raises(BuildError, match=reason):
+        build._try_out(module)
+
+
+def test_two_first_requests_start_one_build(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    once, started = Extension(directory), []
+    monkeypatch.setattr(once, "_start", lambda: started.append(True))
+    second = threading.Thread(target=once.request)
+    with once._lock:
+        second.start()  # sees that nothing has started, and waits for its turn
+        while not second.is_alive():
+            pass
+        time.sleep(0.05)
+        once._started = True
+    second.join(30)
+    assert not second.is_alive()
+    assert started == []

@@ -55,3 +55,25 @@ def test_dicts(late: list[bool]) -> None:
     assert not isinstance(watch._watch, PythonDictWatch)
     entries["a"] = object()
     assert watch.changed()
+
+
+def test_a_write_while_the_native_watch_is_made_is_not_missed(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the question and the record of the native watch, which holds the new content, somebody writes."""
+    tensors, entries = [torch.zeros(3)], {"a": object()}
+    of_tensors, of_dicts = InterimTensorWatch(tensors, content=True, compare_bytes=True), InterimDictWatch([entries])
+    late.append(True)
+    request = extension.request
+
+    def meanwhile() -> object:
+        tensors[0].add_(1)
+        entries["a"] = object()
+        return request()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extension, "request", meanwhile)
+        assert of_tensors.changed(tensors) == [0]
+        assert of_dicts.changed()
+    assert isinstance(of_tensors._watch, PythonTensorWatch)
+    assert isinstance(of_dicts._watch, PythonDictWatch)

@@ -68,6 +68,8 @@ def read(path: Path) -> bytes:
 
 def as_bytes(content: bytes) -> Tensor:
     """``content`` as uint8 ``(n)``, in memory of its own."""
+    if not content:  # which ``frombuffer`` refuses
+        return torch.empty(0, dtype=torch.uint8)
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 

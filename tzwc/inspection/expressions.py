@@ -48,12 +48,11 @@ class Expression:
         return self.head if self.pieces is None else f"{self.head}({', '.join(self.pieces)})"
 
     def wrapped(self, indent: str, width: int) -> list[str]:
-        """The expression over several lines of at most ``width`` characters where the pieces allow it.
+        """The expression, which has pieces, over several lines of at most ``width`` characters where they allow it.
 
         The first line has no indentation of its own, since an assignment stands before it.
         """
-        if not self.pieces:
-            return [self.one_line()]
+        assert self.pieces
         lines, inner = [f"{self.head}("], indent + "    "
         current = inner
         for piece in self.pieces:

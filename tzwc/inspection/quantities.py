@@ -13,11 +13,11 @@ def count(number: int, singular: str = "", plural: str | None = None) -> str:
 
 def size(nbytes: float) -> str:
     """Bytes in binary units: ``3.2 MiB``."""
-    value = float(nbytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(value) < 1024 or unit == "GiB":
+    value, unit = float(nbytes), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if abs(value) < 1024:
             break
-        value /= 1024
+        value, unit = value / 1024, larger
     return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
 
 

@@ -245,7 +245,7 @@ def _header(where: Location, previous: Location | None) -> list[str]:
 
 def _statement(assigned: str, expression: Expression, comment: str) -> list[str]:
     line = f"    {assigned}{expression.one_line()}"
-    if len(line) + len(comment) <= _WIDTH or expression.pieces is None:
+    if len(line) + len(comment) <= _WIDTH or not expression.pieces:
         return [line + comment]
     lines = expression.wrapped("    ", _WIDTH)
     return [f"    {assigned}{lines[0]}", *lines[1:-1], lines[-1] + comment]

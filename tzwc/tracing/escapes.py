@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterator
 from types import FrameType
 from typing import Any
@@ -52,7 +52,7 @@ def escaped_value(table: TensorTable, held: Collection[int]) -> fx.Node | None:
 def escaped_fake(table: TensorTable, graph: fx.Graph) -> fx.Node | None:
     """The node of a fake tensor that is held outside of ``graph``; ``None`` when there is none.
 
-    It is taken out of the list or dictionary that holds it, as far as it is one.
+    It is taken out of the list, deque, dictionary or set that holds it, as far as it is one.
     """
     if not _holders(table, graph):
         return None
@@ -65,7 +65,7 @@ _Suspects = list[tuple[Tensor, fx.Node]]
 
 
 def _holders(table: TensorTable, graph: fx.Graph) -> list[tuple[Any, _Suspects]]:
-    """Containers that refer to fakes and are not the graph's, each with all fakes that it may refer to."""
+    """Objects that refer to fakes and are not the graph's, each with all fakes that it may refer to."""
     suspects = _suspects(table, graph)
     if not suspects:
         return []
@@ -75,9 +75,7 @@ def _holders(table: TensorTable, graph: fx.Graph) -> list[tuple[Any, _Suspects]]
     return [
         (holder, suspects)
         for holder in gc.get_referrers(*fakes)
-        if id(holder) not in own
-        and not is_metadata(holder)
-        and (isinstance(holder, (list, dict, tuple, set)) or hasattr(holder, "cell_contents"))
+        if id(holder) not in own and not is_metadata(holder) and not isinstance(holder, FrameType)
     ]
 
 
@@ -91,13 +89,16 @@ def _suspects(table: TensorTable, graph: fx.Graph) -> _Suspects:
 
 def _take_out(holder: Any, suspects: _Suspects) -> fx.Node | None:
     nodes = {id(tensor): node for tensor, node in suspects}
-    entries: Any = holder.values() if isinstance(holder, dict) else getattr(holder, "cell_contents", holder)
-    held = [nodes[id(e)] for e in (entries if not isinstance(entries, Tensor) else [entries]) if id(e) in nodes]
-    if isinstance(holder, list):
-        holder[:] = [entry for entry in holder if id(entry) not in nodes]
+    held = [nodes[id(entry)] for entry in gc.get_referents(holder) if id(entry) in nodes]
+    if isinstance(holder, (list, deque)):
+        rest = [entry for entry in holder if id(entry) not in nodes]
+        holder.clear()
+        holder.extend(rest)
     elif isinstance(holder, dict):
         for key in [k for k, entry in holder.items() if id(entry) in nodes]:
             del holder[key]
+    elif isinstance(holder, set):
+        holder.difference_update([entry for entry in holder if id(entry) in nodes])
     return held[0] if held else None
 
 

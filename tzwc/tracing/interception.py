@@ -59,8 +59,9 @@ class Interception:
                 stack.enter_context(function(Tensor, name, self._needing_history(name)))
             for owner, name in ((Tensor, "backward"), (torch.autograd, "grad"), (torch.autograd, "backward")):
                 stack.enter_context(function(owner, name, self._refusing("differentiates inside forward")))
-            for name in ("grad_fn", "grad", "is_leaf"):
+            for name in ("grad_fn", "is_leaf"):
                 stack.enter_context(attribute(name, self._history(name)))
+            stack.enter_context(attribute("grad", self._history("grad"), self._set_grad))
             stack.enter_context(attribute("_version", self._version))
             stack.enter_context(attribute("requires_grad", self._asks_requires_grad, self._set_requires_grad))
             stack.enter_context(function(Tensor, "requires_grad_", self._requires_grad_))
@@ -182,6 +183,9 @@ class Interception:
             return get(tensor)
 
         return read
+
+    def _set_grad(self, _tensor: Tensor, _value: Tensor | None) -> None:
+        self._tracer.refuse("sets Tensor.grad")
 
     def _needing_history(self, name: str) -> Callable[..., Any]:
         def refuse(original: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:

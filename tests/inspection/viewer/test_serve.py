@@ -88,3 +88,6 @@ def test_the_command_serves_until_interrupted(
     assert result.exit_code == 130
     assert opened[0].startswith("http://127.0.0.1:")
     assert opened[0] in result.stdout
+    result = CliRunner().invoke(app, ["view", str(tmp_path), "--serve", "--no-open"])
+    assert "http://127.0.0.1:" in result.stdout
+    assert len(opened) == 1
