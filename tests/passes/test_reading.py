@@ -12,6 +12,7 @@ from pass_testing import capture_function, remarks
 from torch import Tensor, fx
 
 from tzwc.ops import hyperzzw_dot
+from tzwc.passes import by_name
 from tzwc.passes.fourier_calls import Declined, read_transform
 from tzwc.passes.merge_values import merge_values
 from tzwc.passes.pointwise import read_pointwise
@@ -68,6 +69,14 @@ def test_zeros_in_front_along_one_axis_of_two_are_read(axis: int) -> None:
     program.run(*PASSES, convolution="fft")
     assert not transforms(program)
     assert_close(program)
+
+
+def test_a_call_without_a_value_is_left() -> None:
+    graph = fx.Graph()
+    x = _with_value(graph.placeholder("x"), double(2, 3))
+    graph.output((graph.call_function(aten.contiguous.default, (x,)),))
+    by_name("normalize").run(fx.GraphModule({}, graph), PassContext("test", {}, frozenset()))
+    assert [node.target for node in graph.nodes if node.op == "call_function"] == [aten.contiguous.default]
 
 
 def test_a_linear_map_to_a_single_output_is_none_over_channels() -> None:
