@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from fft_testing import PASSES, assert_close, capture_program, double, transforms
 from pass_testing import capture_function, remarks
 from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tzwc.ops import hyperzzw_dot
 from tzwc.passes import by_name
@@ -48,6 +49,18 @@ def test_the_operators_below_torch_fft_are_read() -> None:
     assert_close(program)
 
 
+def test_whole_spectra_below_torch_fft_are_read() -> None:
+    def function(k: Tensor, x: Tensor) -> Tensor:
+        padded = F.pad(x, (0, 12)), F.pad(k, (0, 15))
+        spectrum = torch._fft_r2c(padded[0], [2], 0, False) * torch._fft_r2c(padded[1], [1], 0, False)
+        return torch.fft.ifft(spectrum).real[..., :12]
+
+    program = capture_program(function, double(3, 9), double(2, 3, 12), dynamic=False)
+    program.run(*PASSES, convolution="fft")
+    assert not transforms(program)
+    assert_close(program)
+
+
 def test_a_spectrum_that_is_expanded_is_read() -> None:
     def function(k: Tensor, x: Tensor) -> Tensor:
         kernels = torch.fft.rfft(k, n=24).expand(2, 3, 13)
@@ -73,7 +86,7 @@ def test_zeros_in_front_along_one_axis_of_two_are_read(axis: int) -> None:
 
 def test_a_call_without_a_value_is_left() -> None:
     graph = fx.Graph()
-    x = _with_value(graph.placeholder("x"), double(2, 3))
+    x = _with_value(graph.placeholder("x"), FakeTensorMode().from_tensor(double(2, 3)))
     graph.output((graph.call_function(aten.contiguous.default, (x,)),))
     by_name("normalize").run(fx.GraphModule({}, graph), PassContext("test", {}, frozenset()))
     assert [node.target for node in graph.nodes if node.op == "call_function"] == [aten.contiguous.default]
