@@ -72,7 +72,7 @@ def static_nodes(graph: fx.Graph, static_slots: frozenset[str]) -> set[fx.Node]:
     static: set[fx.Node] = set()
     for node in graph.nodes:
         if node.op == "placeholder":
-            known = node.name in static_slots or node.target in static_slots
+            known = node.name in static_slots
         else:
             known = node.op in ("get_attr", "call_function") and all(a in static for a in node.all_input_nodes)
         if known:

@@ -79,10 +79,12 @@ def placeholder_name(text: str) -> str:
     name = re.sub(r"\W+", "_", text).strip("_")
     if not name or name[0].isdigit():
         name = f"input_{name}"
-    return f"{name}_argument" if hasattr(builtins, name) or name in _TAKEN else name
+    taken = hasattr(builtins, name) or name in _TAKEN or _KEPT.fullmatch(name)
+    return f"{name}_argument" if taken else name
 
 
 _TAKEN = {"torch", "device", "inf", "nan", "NoneType", "fx_pytree", "pytree", "self"}
+_KEPT = re.compile(r"kept_\d+")  # what the split calls kept values
 
 
 def _tensors_of(module: nn.Module) -> Iterator[tuple[SlotKind, str, Any, Any]]:

@@ -132,7 +132,7 @@ def _residual(module: fx.GraphModule, values: tuple[CachedValue, ...]) -> fx.Gra
 def _protect_kept_values(graph: fx.Graph, kept: set[str]) -> None:
     """Return copies where an output may share memory with a kept value: the caller may write to what he gets."""
     groups = alias_groups(graph)
-    protected = {groups[n] for n in graph.nodes if n.op == "placeholder" and n.name in kept}
+    protected = {groups[n] for n in graph.nodes if n.name in kept}
     output = next(n for n in reversed(graph.nodes) if n.op == "output")
     copies: dict[fx.Node, fx.Node] = {}
     for result in output.all_input_nodes:

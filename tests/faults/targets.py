@@ -14,6 +14,7 @@ _PIPELINE = ("tests/passes/test_pipeline_of_passes.py",)
 _SINGLE = ("tests/passes/test_reading.py", "tests/passes/test_near_misses.py")
 _FOURIER = (
     "tests/passes/test_recognise_fft_convolution_misses.py",
+    "tests/passes/test_recognise_fft_convolution_sizes.py",
     "tests/passes/test_recognise_fft_convolution.py",
     "tests/passes/test_recognise_fft_convolution_properties.py",
     *_SINGLE,
@@ -29,9 +30,10 @@ _LINEAR = (
     "tests/passes/test_reading.py",
     "tests/passes/test_pointwise_as_product.py",
     "tests/passes/test_compose_linear.py",
+    "tests/passes/test_repeated_channels.py",
     *_PIPELINE,
 )
-_PARALLEL = ("tests/passes/test_merge_parallel.py", *_PIPELINE)
+_PARALLEL = ("tests/passes/test_merge_parallel.py", "tests/passes/test_merge_parallel_batch.py", *_PIPELINE)
 _CHOICE = ("tests/passes/test_select_convolution.py", *_PIPELINE)
 _EVERY_PASS = (
     "tests/passes/test_sizes_and_terms.py",

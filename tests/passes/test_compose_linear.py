@@ -136,6 +136,13 @@ COMPOSE_MISSES = {
 }
 
 
+def test_other_uses_are_named_only_where_there_are_any():
+    function, parameters, _ = COMPOSE_MISSES["bottleneck"]
+    program = capture_function(function, parameters, _double(B, C, N, N))
+    (remark,) = remarks(program.run(*PASSES), "declined", "compose")
+    assert remark.reason.endswith("by way of 1")
+
+
 @pytest.mark.parametrize("case", COMPOSE_MISSES)
 def test_near_misses_of_two_in_a_row(case):
     function, parameters, reason = COMPOSE_MISSES[case]

@@ -221,6 +221,16 @@ SUM_MISSES = {
         lambda w1, b1, w2, b2, x: F.conv2d(x.tanh(), w1, b1) + F.conv2d(x[:, :, :1] * 2, w2, b2),
         None,
     ),
+    "convolution and linear": (
+        lambda w1, b1, w2, b2, x: (
+            F.conv2d(x[..., :5].tanh(), w1, b1) + F.linear(x.repeat(1, 2, 1, 1)[:, :5, :, :C] * 2, w2[..., 0, 0], b2)
+        ),
+        None,
+    ),
+    "other dtype": (
+        lambda w1, b1, w2, b2, x: F.conv2d(x.tanh(), w1, b1) + F.conv2d(x.float(), w2.float(), b2.float()),
+        None,
+    ),
     "used elsewhere": (
         lambda w1, b1, w2, b2, x: (y := F.conv2d(x.tanh(), w1, b1), y + F.conv2d(x * 2, w2, b2))[1] * y.sum(),
         None,

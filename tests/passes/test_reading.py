@@ -8,10 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fft_testing import PASSES, assert_close, capture_program, double, transforms
-from pass_testing import capture_function, remarks
+from pass_testing import Program, capture, capture_function, remarks
 from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tzwc.ops import hyperzzw_dot
+from tzwc.ops import fft_convolution, hyperzzw_dot
+from tzwc.passes import by_name
 from tzwc.passes.fourier_calls import Declined, read_transform
 from tzwc.passes.merge_values import merge_values
 from tzwc.passes.pointwise import read_pointwise
@@ -47,6 +49,18 @@ def test_the_operators_below_torch_fft_are_read() -> None:
     assert_close(program)
 
 
+def test_whole_spectra_below_torch_fft_are_read() -> None:
+    def function(k: Tensor, x: Tensor) -> Tensor:
+        padded = F.pad(x, (0, 12)), F.pad(k, (0, 15))
+        spectrum = torch._fft_r2c(padded[0], [2], 0, False) * torch._fft_r2c(padded[1], [1], 0, False)
+        return torch.fft.ifft(spectrum).real[..., :12]
+
+    program = capture_program(function, double(3, 9), double(2, 3, 12), dynamic=False)
+    program.run(*PASSES, convolution="fft")
+    assert not transforms(program)
+    assert_close(program)
+
+
 def test_a_spectrum_that_is_expanded_is_read() -> None:
     def function(k: Tensor, x: Tensor) -> Tensor:
         kernels = torch.fft.rfft(k, n=24).expand(2, 3, 13)
@@ -56,6 +70,35 @@ def test_a_spectrum_that_is_expanded_is_read() -> None:
     program.run("recognise_fft_convolution", convolution="fft")  # normalised, a product broadcasts by itself
     assert not transforms(program)
     assert_close(program)
+
+
+@pytest.mark.parametrize("bounds", [(None, 20), (4, None), (None, None)])
+def test_slices_without_bounds_are_read(bounds: tuple[int | None, int | None]) -> None:
+    def function(k: Tensor, x: Tensor) -> Tensor:
+        y = torch.fft.irfft(torch.fft.rfft(x, n=24) * torch.fft.rfft(k, n=24), n=24)
+        return aten.slice.Tensor(y, -1, *bounds)
+
+    program = capture_program(function, double(3, 9), double(2, 3, 12), dynamic=False)
+    program.run(*PASSES, convolution="fft")
+    assert not transforms(program)
+    assert_close(program)
+
+
+def test_of_two_inputs_the_one_for_all_samples_is_the_kernel() -> None:
+    def function(k: Tensor, x: Tensor) -> Tensor:
+        return torch.fft.irfft(torch.fft.rfft(x, n=32) * torch.fft.rfft(k, n=32), n=32)
+
+    for swapped in (False, True):  # the kernel is the longer one
+        tensors = double(3, 16), double(2, 3, 12)
+        program = capture(
+            Program(lambda a, b, s=swapped: function(b, a) if s else function(a, b), []),
+            *(tensors[::-1] if swapped else tensors),
+            dynamic=False,
+        )
+        program.run(*PASSES, convolution="fft")
+        (call,) = (node for node in program.module.graph.nodes if node.target is fft_convolution)
+        assert call.kwargs["kernel_size"] == (16,)
+        assert_close(program)
 
 
 @pytest.mark.parametrize("axis", [-2, -1])
@@ -68,6 +111,14 @@ def test_zeros_in_front_along_one_axis_of_two_are_read(axis: int) -> None:
     program.run(*PASSES, convolution="fft")
     assert not transforms(program)
     assert_close(program)
+
+
+def test_a_call_without_a_value_is_left() -> None:
+    graph = fx.Graph()
+    x = _with_value(graph.placeholder("x"), FakeTensorMode().from_tensor(double(2, 3)))
+    graph.output((graph.call_function(aten.contiguous.default, (x,)),))
+    by_name("normalize").run(fx.GraphModule({}, graph), PassContext("test", {}, frozenset()))
+    assert [node.target for node in graph.nodes if node.op == "call_function"] == [aten.contiguous.default]
 
 
 def test_a_linear_map_to_a_single_output_is_none_over_channels() -> None:

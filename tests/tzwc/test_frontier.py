@@ -17,6 +17,8 @@ from tzwc.binding_time import analyse
 from tzwc.cost import machine_of
 from tzwc.frontier import _late_cost, choose_frontier
 from tzwc.graph import nbytes, remove_dead_code
+from tzwc.passes import by_name
+from tzwc.pipeline import PassContext
 
 
 def captured_graph(model: nn.Module, *inputs: object, **kwargs: object) -> tuple[fx.Graph, frozenset[str]]:
@@ -111,6 +113,23 @@ def test_what_a_kept_value_saves_ends_at_other_kept_values() -> None:
         ("matmul_2", "1 operator"),
     ]
     assert [value.seconds for value in kept] == [_late_cost(value.node) for value in kept]
+
+
+class _Drawn(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(64, 64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ nn.functional.dropout(self.weight @ self.weight, 0.5)
+
+
+def test_what_keeps_a_static_value_from_going_on_is_said() -> None:
+    module, slots = tzwc.capture(_Drawn(), torch.randn(4, 64)).module, frozenset({"p_weight"})
+    context = PassContext("hoist_static", {}, slots)
+    by_name("hoist_static").run(module, context)
+    said = [(remark.nodes, remark.reason) for remark in context.remarks if remark.rule == "boundary"]
+    assert said == [(("dropout",), "stays in every call: draws random numbers")]
 
 
 class _Static(nn.Module):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import tzwc
 from tzwc.graph_capture import capture
 from tzwc.slots import placeholder_name
 
@@ -55,7 +56,38 @@ def test_every_tensor_is_read_from_where_it_hangs() -> None:
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("x.0", "x_0"), ("0", "input_0"), ("[]", "input_"), ("sum", "sum_argument"), ("self", "self_argument")],
+    [
+        ("x.0", "x_0"),
+        ("0", "input_0"),
+        ("[]", "input_"),
+        ("sum", "sum_argument"),
+        ("self", "self_argument"),
+        ("kept_0", "kept_0_argument"),
+        ("kept_up", "kept_up"),
+    ],
 )
 def test_names_are_those_of_arguments(text: str, name: str) -> None:
     assert placeholder_name(text) == name
+
+
+class _Kept(torch.nn.Module):
+    """Its input has the name of a kept value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(8, 8, dtype=torch.float64))
+
+    def forward(self, kept_0: Tensor) -> tuple[Tensor, Tensor]:
+        static = self.weight @ self.weight
+        return kept_0 @ static, static
+
+
+def test_an_input_may_be_called_like_a_kept_value() -> None:
+    model, x = _Kept().eval(), torch.randn(3, 8, dtype=torch.float64)
+    fast = tzwc.compile(model, backend="eager")
+    with torch.no_grad():
+        for _ in range(2):
+            found, expected = fast(x), model(x)
+            assert all(map(torch.equal, found, expected))
+            found[1].zero_()  # a copy of what is kept
+    assert fast.level == "whole graph"
