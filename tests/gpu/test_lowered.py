@@ -52,21 +52,6 @@ def test_forward_and_backward_are_generated_for_training(compiler: Process) -> N
 
 
 @needs_triton
-def test_copies_next_to_each_other_are_one_launch(compiler: Process) -> None:
-    class Joined(torch.nn.Module):
-        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            return torch.cat([x @ x, y @ y], -1) @ torch.cat([x, y])
-
-    with torch.no_grad():
-        program = lower(Joined(), *torch.rand(2, 40, 40), binaries=False, process=compiler)
-    copies = [launch for launch in program.launches if launch.kind == "triton"]
-    assert copies
-    assert {origin.operator for launch in copies for origin in launch.origins} == {"aten.cat.default"}
-    assert all(launch.bytes > 0 for launch in copies)
-    assert all(launch.bytes <= 2 * 2 * 40 * 40 * 4 for launch in copies)
-
-
-@needs_triton
 def test_plain_is_what_torch_compile_lowers(compiler: Process) -> None:
     with torch.no_grad():
         program = lower(Hyper(), torch.rand(4, 6, 16), plain=True, binaries=False, process=compiler)
