@@ -44,12 +44,18 @@ def test_calibrate_remembers_and_cache_manages_it(invoke: Callable[..., Result],
 
 def test_files_of_others_are_listed_without_a_traceback(invoke: Callable[..., Result]) -> None:
     store = Store()
+    store.put("choice", {"damaged": True}, 1)
+    next(store.folder.iterdir()).write_text("?")
     for number, key in enumerate(({}, {"machine": 3}, {"problem": {"batch": "[red]"}}, {"machine": {}, "problem": 1})):
         store.put("choice", key | {"number": number}, 1)
-    next(store.folder.iterdir()).write_text("?")
+    machine = {"cpu": "fast one", "threads": 4}
+    store.put("product", {"product": [[[64, 12], "bfloat16"], [[12, 7], "bfloat16"]], "machine": machine}, 1)
+    store.put("product", {"product": ["no operand", [], [3]]}, 1)
     result = invoke("cache", "list")
     assert result.exit_code == 0, result.output
     assert "cannot be read" in result.stdout
+    assert "batch [red]" in result.stdout
+    assert "64×12 · 12×7, 4 threads" in result.stdout
 
 
 def test_an_interrupted_calibration_says_so(invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:

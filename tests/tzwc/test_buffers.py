@@ -191,3 +191,21 @@ def test_results_and_gradients_do_not_depend_on_it(way: str) -> None:
 def test_the_option_is_true_or_false() -> None:
     with pytest.raises(tzwc.InvalidArgumentError, match="keep_buffers='yes' must be True or False"):
         tzwc.compile(Wide(), keep_buffers="yes")
+
+
+def test_where_addresses_cannot_be_reserved_there_are_no_kept_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Refuses:
+        def buffers_install(self) -> bool:
+            asked.append(1)
+            return False
+
+    monkeypatch.setattr(buffers, "_native", None)
+    monkeypatch.setattr(buffers, "_refused", False)
+    monkeypatch.setattr(extension, "request", Refuses)
+    for _ in range(2):
+        assert kept_empty(LARGE).shape == (LARGE,)
+    assert asked == [1]  # and not again
+    assert buffers.statistics() == buffers.BufferStatistics(0, 0)
+    buffers.release()
