@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -66,14 +68,12 @@ def test_a_write_while_the_native_watch_is_made_is_not_missed(
     late.append(True)
     request = extension.request
 
-    def meanwhile() -> object:
-        tensors[0].add_(1)
-        entries["a"] = object()
-        return request()
+    def while_it_writes(write: Callable[[], object]) -> None:
+        monkeypatch.setattr(extension, "request", lambda: (write(), request())[1])
 
-    with monkeypatch.context() as patch:
-        patch.setattr(extension, "request", meanwhile)
-        assert of_tensors.changed(tensors) == [0]
-        assert of_dicts.changed()
+    while_it_writes(lambda: tensors[0].add_(1))
+    assert of_tensors.changed(tensors) == [0]
+    while_it_writes(lambda: entries.update(a=object()))
+    assert of_dicts.changed()
     assert isinstance(of_tensors._watch, PythonTensorWatch)
     assert isinstance(of_dicts._watch, PythonDictWatch)

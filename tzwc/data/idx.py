@@ -43,7 +43,7 @@ def read_idx(path: Path, axes: int) -> Tensor:
         raise wrong(
             path, f"{len(content) - start:,} bytes of data", f"{math.prod(sizes):,}, as its header says ({announced})"
         )
-    return as_bytes(content[start:]).view(sizes) if math.prod(sizes) else as_bytes(b"").view(sizes)
+    return as_bytes(content[start:]).view(sizes)
 
 
 def mnist(directory: Path) -> Dataset:
