@@ -34,7 +34,7 @@ _LINEAR = (
     *_PIPELINE,
 )
 _PARALLEL = ("tests/passes/test_merge_parallel.py", "tests/passes/test_merge_parallel_batch.py", *_PIPELINE)
-_CHOICE = ("tests/passes/test_select_convolution.py", *_PIPELINE)
+_CHOICE = ("tests/passes/test_select_convolution_misses.py", "tests/passes/test_select_convolution.py", *_PIPELINE)
 _EVERY_PASS = (
     "tests/passes/test_sizes_and_terms.py",
     "tests/passes/test_cse.py",
@@ -75,7 +75,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "passes/fourier_convolution.py": _FOURIER,
     "passes/fuse_hyperzzw.py": _PRODUCTS,
     "passes/hoist_static.py": (*_CACHE, "tests/passes/test_pipeline_of_passes.py"),
-    "passes/in_place.py": ("tests/passes/test_normalize.py", *_PIPELINE),
+    "passes/in_place.py": ("tests/passes/test_in_place.py", "tests/passes/test_normalize.py", *_PIPELINE),
     "passes/merge_parallel.py": _PARALLEL,
     "passes/merge_values.py": _PRODUCTS,
     "passes/normalize.py": ("tests/passes/test_normalize.py", *_PIPELINE),

@@ -79,38 +79,6 @@ def test_a_number_has_no_axes_to_reorder():
     assert_unchanged(program)
 
 
-@pytest.mark.parametrize(
-    ("name", "function"),
-    [
-        ("aten.uniform_.default", lambda k, x: (x * k).uniform_() + k),
-        ("aten.rrelu_.default", lambda k, x: F.rrelu_(x * k, training=True) + k),
-        ("aten.resize_.default", lambda k, x: (x[0] * k.detach()).resize_(5, 4) + 1),
-    ],
-)
-def test_in_place_that_draws_numbers_or_resizes_is_left(name, function):
-    program = capture_function(function, [K], X)
-    program.run("normalize")
-    assert program.counts()[name] == 1
-    with torch.no_grad():
-        torch.manual_seed(0)
-        (found,) = program.evaluate(X)
-        torch.manual_seed(0)
-        assert torch.equal(found, program.model(X))
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_lists_written_in_place_are_left(count):
-    def function(k, x):
-        tensors = [x * k, x + k][:count]
-        torch._foreach_mul_(tensors, 2.0)
-        return sum(tensors)
-
-    program = capture_function(function, [K], X)
-    program.run("normalize")
-    assert program.counts()["aten._foreach_mul_.Scalar"] == 1
-    assert_unchanged(program, differentiate=False)
-
-
 @pytest.mark.parametrize("rank", [2, 3, 4])
 def test_a_product_of_transposes_is_the_transpose_of_one(rank):
     shape = (3, 2)[: rank - 2]

@@ -15,7 +15,6 @@ from torch import nn
 from tzwc.convolution import algorithms
 from tzwc.models import operators
 from tzwc.passes import select_convolution
-from tzwc.tuning.cost_model import CostModel
 
 CONVOLUTION, PREPARE, PREPARED = "convolve.convolution", "convolve.prepare_kernel", "convolve.prepared_convolution"
 
@@ -172,15 +171,6 @@ def test_padding_of_two_axes_belongs_to_each_of_them(mode):
     (node,) = [n for n in program.module.graph.nodes if n.name.startswith("prepared_convolution")]
     assert node.kwargs["padding"] == ((3, 4), (1, 2))
     _assert_close(program, 4 * 200.0)
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_layout_of_the_input_is_part_of_the_problem(layout, monkeypatch):
-    seen = []
-    monkeypatch.setattr(CostModel, "predict", lambda _model, problem, _name: seen.append(problem) or 1.0)
-    x = _double(2, 4, 9, 9).contiguous(memory_format=layout)
-    capture(nn.Conv2d(4, 4, 5, padding=2).double(), x).run("select_convolution")
-    assert {problem.channels_last for problem in seen} == {layout is torch.channels_last}
 
 
 def test_dilation_stride_and_even_kernels():
