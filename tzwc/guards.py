@@ -72,6 +72,7 @@ class ModuleGuard:
         self._dict_copies = [self._without_exempt(c) for c in self._dicts]
         self._lists = [c for c in held if not isinstance(c, dict)]
         self._list_copies = [self._without_exempt(c) for c in self._lists]
+        self._lengths, self._held = list(map(len, self._lists)), list(chain.from_iterable(self._lists))
         # Tensors are read as inputs of the graph, but a program may ask whether there is one.
         self._typed = [
             (m.__dict__, name, torch.Tensor if isinstance(value, torch.Tensor) else type(value))
@@ -101,7 +102,11 @@ class ModuleGuard:
     def holds(self) -> bool:
         """Whether nothing has changed since construction, but for training flags and tensors."""
         try:
-            if not all(map(_same_contents, map(self._without_exempt, self._lists), self._list_copies)):
+            # Every module has a set of its own: to look at all of them at once costs a quarter of looking at each.
+            untouched = list(map(len, self._lists)) == self._lengths and all(
+                map(is_, chain.from_iterable(self._lists), self._held)
+            )
+            if not untouched and not all(map(_same, map(self._without_exempt, self._lists), self._list_copies)):
                 return False
             if not self._watch.changed() and not self._habits.changed():
                 return True
@@ -202,11 +207,6 @@ def _entries(attributes: dict[str, Any]) -> int:
 def _equal(now: tuple[Any, ...], then: tuple[Any, ...]) -> bool:
     """Equal, and of the same types: 2 is not 2.0, and 0.0 is not -0.0."""
     return all(a is b or (type(a) is type(b) and a == b and repr(a) == repr(b)) for a, b in zip(now, then, strict=True))
-
-
-def _same_contents(now: Any, then: Any) -> bool:
-    """The same objects in two lists or sets, or at least nothing that a program could tell apart."""
-    return len(now) == len(then) and (all(map(is_, now, then)) or _same(now, then))
 
 
 def _same_entries(now: dict[Any, Any], then: dict[Any, Any]) -> bool:
