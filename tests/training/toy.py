@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
 
+import tzwc
 from tzwc.data import Dataset, Split
 from tzwc.models import Terminator, terminator_spec
-from tzwc.training import Recipe
+from tzwc.training import Recipe, Trainer
 
 SPEC = terminator_spec(
     "digits",
@@ -40,3 +42,17 @@ def make_model(seed: int = 0, **changes: Any) -> Terminator:
     """The small network, in float64."""
     torch.manual_seed(seed)
     return Terminator(dataclasses.replace(SPEC, **changes)).double()
+
+
+def trainer(recipe: Recipe = RECIPE, folder: Path | None = None, **compiled: Any) -> Trainer:
+    model = make_model()
+    return Trainer(
+        model, make_data(), recipe, folder=folder, compiled=tzwc.compile(model, **compiled) if compiled else None
+    )
+
+
+def assert_same(first: Trainer, second: Trainer) -> None:
+    for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    without_time = [[{k: v for k, v in row.items() if k != "seconds"} for row in t.history] for t in (first, second)]
+    assert without_time[0] == without_time[1]
