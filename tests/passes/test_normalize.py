@@ -174,6 +174,26 @@ def test_einsum_with_ellipses_of_different_lengths_is_left():
     assert_unchanged(program)
 
 
+def test_einsum_of_a_diagonal_is_left():
+    program = capture_function(
+        lambda k, x: torch.einsum("bbik,bkj->bij", k + 0, x), [torch.randn(3, 3, 2, 4, dtype=torch.float64)], X
+    )
+    stages = program.run("normalize")
+    assert remarks(stages, "declined", "einsum")[0].reason == "an index occurs twice in one term"
+    assert_unchanged(program)
+
+
+def test_a_product_of_rows_regrouped_with_samples_is_left():
+    def function(a, x):
+        return torch.matmul((a * 2).reshape(1, 24, 5), (x * 2).reshape(6, 5, 7))
+
+    weight = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    program = capture_function(function, [weight], torch.randn(2, 3, 5, 7, dtype=torch.float64))
+    program.run("normalize")
+    assert program.counts()["aten.reshape.default"] == 2
+    assert_unchanged(program)
+
+
 STEPS = {
     "transpose": lambda x, _: x.transpose(-1, -2),
     "flat": lambda x, _: x.flatten(1),

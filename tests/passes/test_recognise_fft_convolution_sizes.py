@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.fft as tf
-from fft_testing import PASSES, capture_program, double, transforms
+from fft_testing import PASSES, assert_close, capture_program, double, transforms
 from pass_testing import capture_function, remarks
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -101,3 +101,13 @@ def test_transforms_that_a_cpu_may_not_have_are_left(samples, dtype, reason):
     by_name("recognise_fft_convolution").run(fx.GraphModule({}, graph), context)
     assert [remark.reason for remark in context.remarks] == [reason]
     assert result in graph.nodes
+
+
+def test_a_result_that_is_cut_out_is_contiguous_where_a_view_counts_on_it():
+    def function(k, x):  # 17 values: 18 points are quicker, and cut
+        return tf.irfft(tf.rfft(x, n=17) * tf.rfft(k, n=17), n=17).view(B * C, 17)
+
+    program = capture_program(function, double(C, 6), double(B, C, L), dynamic=False)
+    program.run(*PASSES, convolution="fft")
+    assert not transforms(program)
+    assert_close(program)

@@ -59,6 +59,7 @@ def test_repeated_channels_are_folded(spelling, concatenated):
 
 REPEAT_MISSES = {
     "repeated grid": (lambda w, b, x: F.conv2d(x.repeat(1, 1, 2, 1), w[:, :C], b), None),
+    "repeated channels and grid": (lambda w, b, x: F.conv2d(x.repeat(1, 2, 2, 1), w[:, : 2 * C], b), None),
     "repeated samples": (lambda w, b, x: F.conv2d(x.repeat(2, 1, 1, 1), w[:, :C], b), None),
     "repeated once": (lambda w, b, x: F.conv2d(x.repeat(1, 1, 1, 1), w[:, :C], b), None),
     "interleaved grid": (lambda w, b, x: F.conv2d(x.repeat_interleave(2, 2), w[:, :C], b), None),

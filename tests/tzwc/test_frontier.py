@@ -115,6 +115,24 @@ def test_what_a_kept_value_saves_ends_at_other_kept_values() -> None:
     assert [value.seconds for value in kept] == [_late_cost(value.node) for value in kept]
 
 
+class _Two(nn.Module):
+    """A small static value that saves as much as a large one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(64, 64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ (self.weight @ self.weight.sin()) + (self.weight @ self.weight.cos())[:1]
+
+
+def test_under_a_limit_what_saves_most_for_its_size_is_kept() -> None:
+    graph, slots = captured_graph(_Two(), torch.randn(4, 64, 64))
+    bindings = analyse(graph, slots)
+    assert sorted(value.bytes for value in choose_frontier(graph, bindings)) == [64 * 4, 64 * 64 * 4]
+    assert [value.bytes for value in choose_frontier(graph, bindings, cache_bytes=64 * 64 * 4)] == [64 * 4]
+
+
 class _Drawn(nn.Module):
     def __init__(self) -> None:
         super().__init__()
