@@ -34,7 +34,7 @@ unit: $(TEST_READY)  ## pytest, a process for each core (four at most: each take
 test-deep: $(TEST_READY)  ## The properties alone, with hundreds of times the examples: hours; what failed comes first next time
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -q --durations=0 --durations-min=60 -n auto --maxprocesses=4
 
-coverage: $(TEST_READY)  ## Which branches of tzwc, passes and models the tests take, in some three times the tests' time
+coverage: $(TEST_READY)  ## Which branches of tzwc, passes and models the tests take, in about twice the tests' time
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -n auto --maxprocesses=4 --dist=loadfile
 	$(BIN)/coverage combine -q

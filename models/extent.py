@@ -8,10 +8,11 @@ from itertools import pairwise
 
 import torch
 
-from tzwc.capacity import bytes_text, too_large
+from tzwc.capacity import too_large
 from tzwc.errors import SpecError
 from tzwc.models.parts import SlowNetSpec
 from tzwc.models.spec import TerminatorSpec
+from tzwc.quantities import size
 
 __all__ = ["check_fits", "parameter_count"]
 
@@ -36,7 +37,7 @@ def check_fits(spec: TerminatorSpec) -> None:
     if reason is not None:
         largest = max(taken, key=taken.__getitem__)
         raise SpecError(
-            f"the declared model {reason} ({bytes_text(taken[largest])} are for {largest}): lower sizes, factors, "
+            f"the declared model {reason} ({size(taken[largest])} are for {largest}): lower sizes, factors, "
             "hidden channels, layers or kernel sizes, or make it under torch.device('meta')"
         )
 

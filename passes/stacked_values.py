@@ -42,8 +42,10 @@ def stack_values(node: fx.Node, problem: Problem, context: PassContext, static: 
         static: nodes that do not depend on the input.
     """
     values = [value for value in node.args[2:] if isinstance(value, fx.Node)]
-    known = all(isinstance(n, int) for n in shape_of(values[0]))
-    if problem.device not in DEVICES or len(set(values)) < max(2, len(values)) or not known:
+    if problem.device not in DEVICES or len(set(values)) < max(2, len(values)):
+        return False
+    if not all(isinstance(n, int) for n in shape_of(values[0])):
+        context.remark("declined", RULE, f"the sizes of {values[0]} are not known at capture", (node,))
         return False
     facts, above = AliasFacts(node.graph), Ancestors(node.graph)
     readers = {value: _others(value, node, facts, above) for value in values}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["bytes_text", "memory_of", "too_large"]
+from tzwc.quantities import size
 
-_UNITS = (("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20))
+__all__ = ["memory_of", "too_large"]
 
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -48,11 +48,4 @@ def too_large(count: int) -> str | None:
     memory = None if device is None else memory_of(device)
     if memory is None or count <= memory:
         return None
-    return f"takes {bytes_text(count)}, and {device} has {bytes_text(memory)}"
-
-
-def bytes_text(count: int) -> str:
-    """``"1.5 GiB"``."""
-    unit, power = next(((name, n) for name, n in _UNITS if count >= 1 << n), _UNITS[-1])
-    number = count / (1 << power)
-    return f"{number:,.1f} {unit}" if number < 1e6 else f"{number:.1e} {unit}"
+    return f"takes {size(count)}, and {device} has {size(memory)}"

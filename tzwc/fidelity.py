@@ -15,6 +15,7 @@ from torch import nn
 
 from tzwc.errors import CaptureError
 from tzwc.guards import containers
+from tzwc.sameness import same
 
 __all__ = ["Change", "PythonState", "refuse_unfaithful", "same_randomness"]
 
@@ -194,17 +195,12 @@ def _changed_generators(python: Any, arrays: Any, torch_state: torch.Tensor) -> 
     return ""
 
 
-_PLAIN = (int, float, complex, bool, str, bytes, set, frozenset, torch.dtype, torch.device, torch.Size)
+_PLAIN = (int, float, complex, bool, str, bytes, torch.dtype, torch.device)
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Identical, or equal plain data; 0.0 is not -0.0."""
-    if a is b:
-        return True
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, (tuple, list)):
-        return len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
-    return isinstance(a, _PLAIN) and bool(a == b) and (isinstance(a, (set, frozenset)) or repr(a) == repr(b))
+    return same(a, b, _is_plain)
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, _PLAIN)

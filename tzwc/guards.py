@@ -12,6 +12,7 @@ from torch import nn
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
+from tzwc.sameness import same
 from tzwc.watch import watch_dicts
 
 __all__ = ["ModuleGuard", "containers", "transforms_active"]
@@ -219,17 +220,11 @@ def _same_entries(now: dict[Any, Any], then: dict[Any, Any]) -> bool:
 
 def _same(a: Any, b: Any) -> bool:
     """As :func:`_equal`, in nested containers too; of tensors, only one and the same."""
-    if a is b:
-        return True
-    if type(a) is not type(b) or isinstance(a, torch.Tensor):
-        return False
-    if isinstance(a, (tuple, list)):
-        return len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
-    if isinstance(a, (set, frozenset)):
-        return a == b and sorted(map(repr, a)) == sorted(map(repr, b))
-    return bool(a == b) and repr(a) == repr(b)
+    return same(a, b, _is_no_tensor)
+
+
+def _is_no_tensor(value: object) -> bool:
+    return not isinstance(value, torch.Tensor)
 
 
 def _ties(modules: Sequence[nn.Module]) -> list[tuple[dict[str, Any], str, dict[str, Any], str]]:

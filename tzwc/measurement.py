@@ -14,8 +14,8 @@ from torch import Tensor, fx
 from tzwc.graph import hint, location, nbytes
 from tzwc.inspection.estimates import estimates
 from tzwc.inspection.model import MeasuredGroup, SpecialisationInfo
-from tzwc.inspection.quantities import seconds as duration
 from tzwc.inspection.targets import short_name
+from tzwc.quantities import seconds as duration
 from tzwc.specialisation import Specialisation
 
 __all__ = ["measured"]

@@ -102,12 +102,7 @@ def test_graphs_of_the_property_tests(program: Program, train: bool, interpreter
         assume(False)  # what eager mode refuses is not a program
         raise
     model = program.build(torch.float32)
-    try:
-        result, gradients = interpret(model, *program.arguments(tensors), train=train, process=interpreter)
-    except LoweringError as error:
-        assume("cannot be captured as one graph" not in str(error))
-        raise
-    found = {f"result {i}": leaf for i, leaf in enumerate(pytree.tree_leaves(result))}
+    found, gradients = _interpreted(model, program, tensors, train, interpreter)
     oracle.check(found | {name: gradients.get(name) for name in oracle.exact if name not in found})
 
 
@@ -124,14 +119,21 @@ def test_graphs_of_the_property_tests_in_bfloat16(program: Program, train: bool,
     except (RuntimeError, ValueError, IndexError, ZeroDivisionError):
         assume(False)
         raise
+    found, gradients = _interpreted(model, program, tensors, train, interpreter)
+    found |= {name: gradients.get(name) for name in exact if name not in found}
+    assert_near(found, eager, exact)
+
+
+def _interpreted(
+    model: nn.Module, program: Program, tensors: list[Tensor], train: bool, interpreter: Process
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Results and gradients of the lowered program; one that is not captured as one graph is none."""
     try:
         result, gradients = interpret(model, *program.arguments(tensors), train=train, process=interpreter)
     except LoweringError as error:
         assume("cannot be captured as one graph" not in str(error))
         raise
-    found = {f"result {i}": leaf for i, leaf in enumerate(pytree.tree_leaves(result))}
-    found |= {name: gradients.get(name) for name in exact if name not in found}
-    assert_near(found, eager, exact)
+    return {f"result {i}": leaf for i, leaf in enumerate(pytree.tree_leaves(result))}, gradients
 
 
 def _observed(model: nn.Module, program: Program, tensors: list[Tensor], train: bool) -> dict[str, Any]:

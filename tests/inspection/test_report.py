@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from tests.inspection.cases import case
+from tzwc import quantities as q
 from tzwc.inspection import CachedValueInfo, CacheStatistics, CaptureInfo, Report, SpecialisationInfo
-from tzwc.inspection import quantities as q
 from tzwc.inspection.grouping import INDEX, group_remarks, merge_similar
 from tzwc.inspection.layout import WIDTH
 from tzwc.remarks import Location, Remark
@@ -155,7 +155,9 @@ def test_similar_texts_merge() -> None:
 
 
 def test_quantities() -> None:
-    assert [q.size(1), q.size(2048), q.size(5 << 30), q.size(1 << 41)] == ["1 B", "2.0 KiB", "5.0 GiB", "2048.0 GiB"]
+    assert [q.size(n) for n in (1, 2048, 5 << 30, 1 << 41, 1 << 62, 1 << 80)] == [
+        *("1 B", "2.0 KiB", "5.0 GiB", "2.0 TiB", "4,096.0 PiB", "1.1e+09 PiB")
+    ]
     assert [q.seconds(0), q.seconds(2.5e-6), q.seconds(0.0123), q.seconds(3), q.seconds(600)] == [
         *("0 s", "2.5 µs", "12.3 ms", "3 s", "10.0 min")
     ]

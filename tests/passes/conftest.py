@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 from merge_testing import as_on_a_gpu
 
 from tzwc.tuning.cost_model import CostModel
 
 __all__ = ["as_on_a_gpu", "prefer"]
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.fixture

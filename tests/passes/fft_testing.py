@@ -14,10 +14,6 @@ SPECTRUM = "convolution.kernel_spectrum"
 PASSES = ("normalize", "cse", "recognise_fft_convolution")
 
 
-def double(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64)
-
-
 def capture_program(function: Callable[..., Any], kernel: Tensor, *inputs: Tensor, dynamic: bool) -> Captured:
     return capture(Program(function, [kernel]), *inputs, dynamic=dynamic)
 

@@ -18,6 +18,11 @@ from tzwc.remarks import Remark
 EPS = torch.finfo(torch.float64).eps
 
 
+def double(*shape: int) -> Tensor:
+    """Normally distributed numbers in float64."""
+    return torch.randn(*shape, dtype=torch.float64)
+
+
 class Program(nn.Module):
     """``function(*parameters, *inputs)`` as a module."""
 

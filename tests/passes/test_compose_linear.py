@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import repeat
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pass_testing import assert_unchanged, capture_function, code, remarks
+from pass_testing import assert_unchanged, capture_function, code, double, remarks
 
 from tzwc.passes import by_name
 from tzwc.pipeline import PassContext
@@ -19,20 +19,11 @@ PASSES = ("normalize", "cse", "compose_linear")
 B, C, N = 3, 4, 6
 
 
-def _double(*shape):
-    return torch.randn(*shape, dtype=torch.float64)
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def _pair(*channels, bias=True, axes=2):
     """Weights, and biases unless there are none, of convolutions from each number of channels to the next."""
     found = []
     for a, b in pairwise(channels):
-        found += [_double(b, a, *(1,) * axes)] + ([_double(b)] if bias else [])
+        found += [double(b, a, *(1,) * axes)] + ([double(b)] if bias else [])
     return found
 
 
@@ -64,27 +55,27 @@ COMPOSED = {
 @pytest.mark.parametrize("spelling", COMPOSED)
 def test_two_in_a_row_become_one(spelling):
     function, parameters = COMPOSED[spelling]
-    program = capture_function(function, parameters, _double(B, C, N, N))
+    program = capture_function(function, parameters, double(B, C, N, N))
     stages = program.run(*PASSES)
     calls = {name: n for name, n in program.counts().items() if "conv" in name or "linear" in name}
     assert sum(calls.values()) == 1, calls
     assert remarks(stages, "applied", "compose")[0].numbers["multiplications_saved"] > 0
     assert_unchanged(program)
-    assert_unchanged(program, _double(B + 2, C, N, N))
+    assert_unchanged(program, double(B + 2, C, N, N))
 
 
 def test_a_chain_of_three_becomes_one():
     def function(w1, b1, w2, b2, w3, b3, x):
         return F.conv2d(F.conv2d(F.conv2d(x, w1, b1), w2, b2), w3, b3)
 
-    program = capture_function(function, _pair(C, C, C, C), _double(B, C, N, N))
+    program = capture_function(function, _pair(C, C, C, C), double(B, C, N, N))
     program.run(*PASSES)
     assert program.counts()["aten.conv2d.default"] == 1
     assert_unchanged(program)
 
 
 def test_the_product_of_weights_varies_with_them():
-    program = capture_function(_two, _pair(C, C, C), _double(B, C, N, N))
+    program = capture_function(_two, _pair(C, C, C), double(B, C, N, N))
     program.slot_names = frozenset()  # as in training: no parameter is constant
     program.run(*PASSES)
     assert program.counts()["aten.conv2d.default"] == 1
@@ -138,7 +129,7 @@ COMPOSE_MISSES = {
 
 def test_other_uses_are_named_only_where_there_are_any():
     function, parameters, _ = COMPOSE_MISSES["bottleneck"]
-    program = capture_function(function, parameters, _double(B, C, N, N))
+    program = capture_function(function, parameters, double(B, C, N, N))
     (remark,) = remarks(program.run(*PASSES), "declined", "compose")
     assert remark.reason.endswith("by way of 1")
 
@@ -146,7 +137,7 @@ def test_other_uses_are_named_only_where_there_are_any():
 @pytest.mark.parametrize("case", COMPOSE_MISSES)
 def test_near_misses_of_two_in_a_row(case):
     function, parameters, reason = COMPOSE_MISSES[case]
-    program = capture_function(function, parameters, _double(B, C, N, N))
+    program = capture_function(function, parameters, double(B, C, N, N))
     before = program.counts()
     stages = program.run(*PASSES)
     assert not remarks(stages, "applied", "compose")
@@ -158,7 +149,7 @@ def test_near_misses_of_two_in_a_row(case):
 
 def test_a_map_to_a_single_number_is_left():
     program = capture_function(
-        lambda w, v, x: F.linear(F.linear(x, w), v), [_double(12, 8), _double(12)], _double(3, 5, 8)
+        lambda w, v, x: F.linear(F.linear(x, w), v), [double(12, 8), double(12)], double(3, 5, 8)
     )
     assert not remarks(program.run(*PASSES), "applied", "compose")
     assert_unchanged(program)
@@ -173,7 +164,7 @@ def test_memory_that_is_written_to_is_left_alone(rule):
         row.add_(1)
         return z, row
 
-    program = capture_function(function, _pair(C, C, C), _double(B, C, N, N))
+    program = capture_function(function, _pair(C, C, C), double(B, C, N, N))
     stages = program.run(*PASSES)
     assert "writes to" in remarks(stages, "declined", rule)[0].reason
     assert_unchanged(program, differentiate=False)  # autograd does not allow this write
@@ -183,7 +174,7 @@ def test_each_rewrite_can_be_held_back():
     def function(w1, b1, w2, b2, x):
         return _two(w1, b1, w2, b2, x) + _two(w1, b2, w2, b1, x.relu())
 
-    program = capture_function(function, _pair(C, C, C), _double(B, C, N, N))
+    program = capture_function(function, _pair(C, C, C), double(B, C, N, N))
     asked = []
     context = PassContext("c", {}, program.slot_names, chooser=lambda r: asked.append(str(r)) or len(asked) > 1)
     by_name("compose_linear").run(program.module, context)
@@ -192,7 +183,7 @@ def test_each_rewrite_can_be_held_back():
 
 
 def test_running_twice_changes_nothing_more():
-    program = capture_function(_two, _pair(C, C, C), _double(B, C, N, N))
+    program = capture_function(_two, _pair(C, C, C), double(B, C, N, N))
     program.run(*PASSES)
     before = code(program.module)
     program.run(*PASSES)
@@ -220,7 +211,7 @@ def test_results_and_gradients_are_kept(channels, times, tiled, varying, seed):
             x = F.conv2d(x, w, b)
         return x
 
-    program = capture_function(function, parameters, _double(2, channels[0], 5))
+    program = capture_function(function, parameters, double(2, channels[0], 5))
     program.slot_names = frozenset() if varying else program.slot_names
     program.run(*PASSES)
     # A product of three matrices whose sums run over at most 18 channels: its rounding error is at most about

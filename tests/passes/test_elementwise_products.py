@@ -15,11 +15,6 @@ def _double(*shape):
     return torch.randn(shape, dtype=torch.float64)
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 K, Z = _double(4, 5), _double(3, 4, 5)
 FOUND = {
     "subset": lambda k, z: torch.einsum("bik,ik->bik", z, k),

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from hyperzzw_spellings import CONVOLUTIONS, DOT, GATE, B, C, N, groups, rows, taps
-from pass_testing import assert_unchanged, capture, capture_function, code, remarks
+from pass_testing import assert_unchanged, capture, capture_function, code, double, remarks
 from torch import nn
 
 from tzwc.models import operators
@@ -15,33 +15,24 @@ from tzwc.models import operators
 PASSES = ("normalize", "cse", "fuse_hyperzzw")
 
 
-def _double(*shape):
-    return torch.randn(*shape, dtype=torch.float64)
-
-
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("spelling", DOT)
 def test_dot_product_is_recognised(spelling):
-    program = capture_function(DOT[spelling], [_double(1, C, N, N)], _double(B, C, N, N), _double(B, C, N, N))
+    program = capture_function(DOT[spelling], [double(1, C, N, N)], double(B, C, N, N), double(B, C, N, N))
     stages = program.run(*PASSES)
     counts = program.counts()
     assert counts["hyperzzw_dot"] == 1
     assert not counts["aten.matmul.default"]
     assert remarks(stages, "applied", "dot")
     assert_unchanged(program)
-    assert_unchanged(program, _double(B + 2, C, N, N), _double(B + 2, C, N, N))
+    assert_unchanged(program, double(B + 2, C, N, N), double(B + 2, C, N, N))
 
 
 def _capture_pair(function, shape):
     """``z`` and ``v`` from one input, so that they provably have the same number of samples."""
-    return capture_function(lambda k, x: function(k, x[:, 0], x[:, 1]), [_double(1, *shape)], _double(B, 2, *shape))
+    return capture_function(lambda k, x: function(k, x[:, 0], x[:, 1]), [double(1, *shape)], double(B, 2, *shape))
 
 
 @pytest.mark.parametrize(("axes", "function"), [c[1:] for c in CONVOLUTIONS], ids=[c[0] for c in CONVOLUTIONS])
@@ -54,12 +45,12 @@ def test_convolution_is_recognised(axes, function):
     assert not any("conv" in name and "hyperzzw" not in name for name in counts)
     assert remarks(stages, "applied", "convolution")
     assert_unchanged(program)
-    assert_unchanged(program, _double(B + 1, 2, *shape))
+    assert_unchanged(program, double(B + 1, 2, *shape))
 
 
 @pytest.mark.parametrize("spelling", GATE)
 def test_gate_is_recognised(spelling):
-    program = capture_function(GATE[spelling], [_double(1, C, N)], _double(B, C, N))
+    program = capture_function(GATE[spelling], [double(1, C, N)], double(B, C, N))
     stages = program.run(*PASSES)
     assert program.counts()["hyperzzw_gate"] == 1
     assert program.counts()["aten.mul.Tensor"] == 0
@@ -109,7 +100,7 @@ def _declined_cases():
 @pytest.mark.parametrize("case", _declined_cases())
 def test_near_misses_of_the_dot_product(case):
     function, rule, reason = _declined_cases()[case]
-    program = capture_function(function, [_double(1, C, N, N)], _double(B, C, N, N), _double(B, C, N, N))
+    program = capture_function(function, [double(1, C, N, N)], double(B, C, N, N), double(B, C, N, N))
     stages = program.run(*PASSES)
     assert program.counts()["hyperzzw_dot"] == 0
     assert any(reason in r.reason for r in remarks(stages, "declined", rule)), remarks(stages)
@@ -127,7 +118,7 @@ def test_near_misses_of_the_dot_product(case):
     ],
 )
 def test_other_operators_are_left_without_a_word(function):
-    program = capture_function(function, [_double(1, C, N, N)], _double(B, C, N, N), _double(B, C, N, N))
+    program = capture_function(function, [double(1, C, N, N)], double(B, C, N, N), double(B, C, N, N))
     stages = program.run(*PASSES)
     assert program.counts()["hyperzzw_dot"] == 0
     assert not remarks(stages, "declined")
@@ -182,7 +173,7 @@ def test_near_misses_of_the_convolution(case):
 
 
 def test_gate_keeps_a_product_that_is_used_elsewhere():
-    program = capture_function(lambda k, z: (z * k * z, torch.relu(z * k)), [_double(1, C, N)], _double(B, C, N))
+    program = capture_function(lambda k, z: (z * k * z, torch.relu(z * k)), [double(1, C, N)], double(B, C, N))
     stages = program.run(*PASSES)
     assert program.counts()["hyperzzw_gate"] == 0
     assert "other uses" in remarks(stages, "declined", "gate")[0].reason
@@ -197,8 +188,8 @@ def test_values_that_share_a_product_become_one_call():
         early = torch.relu(first)  # used before the last value exists
         return early, w @ (u + 1), torch.einsum("bcik,bckj->bcij", k * z, v)
 
-    tensors = [_double(B, C, N, N) for _ in range(3)]
-    program = capture_function(function, [_double(1, C, N, N)], *tensors)
+    tensors = [double(B, C, N, N) for _ in range(3)]
+    program = capture_function(function, [double(1, C, N, N)], *tensors)
     stages = program.run(*PASSES)
     (call,) = [n for n in program.module.graph.nodes if n.target.__class__.__name__ == "function"]
     assert program.counts()["hyperzzw_dot"] == 1
@@ -214,7 +205,7 @@ def test_a_value_that_depends_on_another_result_stays_apart():
         first = w @ u
         return w @ torch.tanh(first), w @ (u * 2.0)
 
-    program = capture_function(function, [_double(1, C, N, N)], _double(B, C, N, N), _double(B, C, N, N))
+    program = capture_function(function, [double(1, C, N, N)], double(B, C, N, N), double(B, C, N, N))
     stages = program.run(*PASSES)
     assert program.counts()["hyperzzw_dot"] == 2
     assert "depends on the result" in remarks(stages, "declined", "merge")[0].reason
@@ -227,7 +218,7 @@ def test_random_numbers_keep_their_order():
         noise = torch.relu(w @ u) + torch.rand_like(z)
         return noise, w @ (u + torch.rand_like(u))
 
-    program = capture_function(function, [_double(1, C, N, N)], _double(B, C, N, N), _double(B, C, N, N))
+    program = capture_function(function, [double(1, C, N, N)], double(B, C, N, N), double(B, C, N, N))
     before = [n.name for n in program.module.graph.nodes if "rand" in n.name]
     program.run(*PASSES)
     assert [n.name for n in program.module.graph.nodes if "rand" in n.name] == before
@@ -259,7 +250,7 @@ class _Layer(nn.Module):
 
 
 def test_a_module_with_buffers_that_it_updates():
-    program = capture(_Layer(), _double(B, C, N, N))
+    program = capture(_Layer(), double(B, C, N, N))
     program.run(*PASSES)
     assert program.counts()["hyperzzw_dot"] == 1
     assert_unchanged(program)
@@ -267,7 +258,7 @@ def test_a_module_with_buffers_that_it_updates():
 
 @pytest.mark.parametrize("function", [DOT["bmm"], DOT["einsum, value first"], lambda k, z, v: (z * k) @ v @ (z * k)])
 def test_running_twice_changes_nothing_more(function):
-    program = capture_function(function, [_double(1, C, N, N)], _double(B, C, N, N), _double(B, C, N, N))
+    program = capture_function(function, [double(1, C, N, N)], double(B, C, N, N), double(B, C, N, N))
     program.run(*PASSES)
     before = code(program.module)
     program.run(*PASSES)

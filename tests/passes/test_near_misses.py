@@ -9,8 +9,7 @@ import pytest
 import torch
 import torch.fft as tf
 import torch.nn.functional as F
-from fft_testing import double
-from pass_testing import capture_function, remarks
+from pass_testing import capture_function, double, remarks
 from torch import Tensor
 
 B, C, N = 2, 3, 5

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pass_testing import as_tuple, assert_unchanged, capture_function, code, remarks
+from pass_testing import as_tuple, assert_unchanged, capture_function, code, double, remarks
 from torch import nn
 
 from tzwc.passes import by_name
@@ -19,17 +19,8 @@ PASSES = ("normalize", "cse", "pointwise_as_product")
 C, OUT = 3, 5
 
 
-def _double(*shape):
-    return torch.randn(*shape, dtype=torch.float64)
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def _weight(axes, bias=True):
-    return [_double(OUT, C, *(1,) * axes), *([_double(OUT)] if bias else [])]
+    return [double(OUT, C, *(1,) * axes), *([double(OUT)] if bias else [])]
 
 
 SPELLINGS = {
@@ -53,7 +44,7 @@ def _grid(axes):
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_convolution_becomes_a_product(spelling, batch):
     axes, function = SPELLINGS[spelling]
-    program = capture_function(function, _weight(axes), _double(batch, C, *_grid(axes)))
+    program = capture_function(function, _weight(axes), double(batch, C, *_grid(axes)))
     stages = program.run(*PASSES)
     counts = program.counts()
     assert counts["aten.matmul.default"] == 1
@@ -63,11 +54,11 @@ def test_a_convolution_becomes_a_product(spelling, batch):
 
 
 def test_every_batch_size_is_served_by_one_graph():
-    program = capture_function(SPELLINGS["conv2d"][1], _weight(2), _double(3, C, 8, 9))
+    program = capture_function(SPELLINGS["conv2d"][1], _weight(2), double(3, C, 8, 9))
     program.run(*PASSES)
     for batch in (2, 7):
-        assert_unchanged(program, _double(batch, C, 8, 9))
-    assert as_tuple(program.evaluate(_double(0, C, 8, 9)))[0].shape == (0, OUT, 8, 9)
+        assert_unchanged(program, double(batch, C, 8, 9))
+    assert as_tuple(program.evaluate(double(0, C, 8, 9)))[0].shape == (0, OUT, 8, 9)
 
 
 MISSES = {
@@ -91,7 +82,7 @@ MISSES = {
 @pytest.mark.parametrize("case", MISSES)
 def test_near_misses(case):
     function, reason = MISSES[case]
-    program = capture_function(function, _weight(2), _double(3, C, 8, 9))
+    program = capture_function(function, _weight(2), double(3, C, 8, 9))
     stages = program.run(*PASSES)
     assert not any("matmul" in name for name in program.counts())
     said = [r.reason for r in remarks(stages, "declined", "product")]
@@ -105,7 +96,7 @@ def test_memory_that_is_written_to_is_left_alone():
         y[0].zero_()
         return y * 2
 
-    program = capture_function(function, _weight(2), _double(3, C, 8, 9))
+    program = capture_function(function, _weight(2), double(3, C, 8, 9))
     stages = program.run(*PASSES)
     assert program.counts()["aten.conv2d.default"] == 1
     assert "writes to" in remarks(stages, "declined", "product")[0].reason
@@ -113,7 +104,7 @@ def test_memory_that_is_written_to_is_left_alone():
 
 
 def test_what_is_returned_is_laid_out_as_before():
-    program = capture_function(lambda w, b, x: F.conv2d(x, w, b), _weight(2), _double(3, C, 8, 9))
+    program = capture_function(lambda w, b, x: F.conv2d(x, w, b), _weight(2), double(3, C, 8, 9))
     program.run(*PASSES)
     (found,), expected = program.evaluate(*program.inputs), program.model(*program.inputs)
     assert found.stride() == expected.stride()
@@ -122,7 +113,7 @@ def test_what_is_returned_is_laid_out_as_before():
 
 def test_a_rewrite_that_is_not_admitted_is_left_alone():
     program = capture_function(
-        lambda w, b, x: F.conv2d(x, w, b).relu() + F.conv2d(x, w), _weight(2), _double(3, C, 8, 9)
+        lambda w, b, x: F.conv2d(x, w, b).relu() + F.conv2d(x, w), _weight(2), double(3, C, 8, 9)
     )
     context = PassContext("pointwise_as_product", {}, program.slot_names, chooser=lambda r: r.node == "conv2d_1")
     by_name("pointwise_as_product").run(program.module, context)
@@ -131,7 +122,7 @@ def test_a_rewrite_that_is_not_admitted_is_left_alone():
 
 
 def test_running_twice_changes_nothing_more():
-    program = capture_function(SPELLINGS["conv2d"][1], _weight(2), _double(3, C, 8, 9))
+    program = capture_function(SPELLINGS["conv2d"][1], _weight(2), double(3, C, 8, 9))
     program.run(*PASSES)
     before = code(program.module)
     program.run("pointwise_as_product")
@@ -157,7 +148,7 @@ def test_chains_of_convolutions_keep_results_and_gradients(batch, channels, grid
             x = torch.tanh(m._conv_forward(x, weights[2 * i], weights[2 * i + 1]))
         return x
 
-    program = capture_function(function, parameters, _double(batch, channels[0], *grid))
+    program = capture_function(function, parameters, double(batch, channels[0], *grid))
     program.run(*PASSES)
     # Each output sums at most five products a layer in another order: a few eps of the largest, far below 64.
     assert_unchanged(program)

@@ -7,8 +7,8 @@ import operator
 import pytest
 import torch
 import torch.nn.functional as F
-from fft_testing import PASSES, assert_close, capture_program, double, transforms
-from pass_testing import Program, capture, capture_function, remarks
+from fft_testing import PASSES, assert_close, capture_program, transforms
+from pass_testing import Program, capture, capture_function, double, remarks
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 

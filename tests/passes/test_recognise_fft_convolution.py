@@ -8,19 +8,14 @@ import pytest
 import torch
 import torch.fft as tf
 from fft_spellings import CASES, DENSE, DEPTHWISE, IN_THE_WILD, TWO, B, C, D, K, L, N, out
-from fft_testing import FFT, PASSES, SPECTRUM, assert_close, capture_program, double, transforms
-from pass_testing import remarks
+from fft_testing import FFT, PASSES, SPECTRUM, assert_close, capture_program, transforms
+from pass_testing import double, remarks
 from torch import nn
 
 import tzwc
 from tzwc.ops import fft_convolution, good_size, kernel_spectrum
 from tzwc.passes import DEFAULT_PASSES
 from tzwc.passes.shapes import shape_of
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("mode", ["fft", "native"])

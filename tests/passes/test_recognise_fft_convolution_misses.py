@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.fft as tf
 import torch.nn.functional as F
-from fft_testing import FFT, PASSES, assert_close, capture_program, double, transforms
-from pass_testing import as_tuple, gradients, remarks
+from fft_testing import FFT, PASSES, assert_close, capture_program, transforms
+from pass_testing import as_tuple, double, gradients, remarks
 
 B, C, L, K = 2, 3, 12, 9
 N = 2 * L
@@ -176,11 +176,6 @@ DECLINED = {
         "takes half of a spectrum for a whole one",
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("name", DECLINED)

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.fft as tf
 import torch.nn.functional as F
-from fft_testing import PASSES, assert_close, capture_program, double, transforms
+from fft_testing import PASSES, assert_close, capture_program, transforms
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pass_testing import remarks
+from pass_testing import double, remarks
 
 from tzwc.passes.circular import linear_part
 from tzwc.passes.einsum_terms import einsum_terms

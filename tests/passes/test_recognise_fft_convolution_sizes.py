@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.fft as tf
-from fft_testing import PASSES, assert_close, capture_program, double, transforms
-from pass_testing import capture_function, remarks
+from fft_testing import PASSES, assert_close, capture_program, transforms
+from pass_testing import capture_function, double, remarks
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from einops import repeat
-from pass_testing import assert_unchanged, capture_function, code, remarks
+from pass_testing import assert_unchanged, capture_function, code, double, remarks
 
 from tzwc.passes import by_name
 from tzwc.pipeline import PassContext
@@ -15,18 +15,9 @@ PASSES = ("normalize", "cse", "compose_linear")
 B, C, N = 3, 4, 6
 
 
-def _double(*shape):
-    return torch.randn(*shape, dtype=torch.float64)
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def _map(channels, results):
     """Weight and bias of a 1×1 convolution."""
-    return [_double(results, channels, 1, 1), _double(results)]
+    return [double(results, channels, 1, 1), double(results)]
 
 
 REPEATS = {
@@ -48,13 +39,13 @@ def test_repeated_channels_are_folded(spelling, concatenated):
         wide = torch.cat([x, wide, x * 2], 1) if concatenated else wide
         return F.conv2d(wide, w[:, : wide.shape[1]], b)
 
-    program = capture_function(function, _map(4 * C, 5), _double(B, C, N, N))
+    program = capture_function(function, _map(4 * C, 5), double(B, C, N, N))
     stages = program.run(*PASSES)
     (call,) = [n for n in program.module.graph.nodes if n.target is torch.ops.aten.conv2d.default]
     assert call.args[0].meta["val"].shape[1] == (3 * C if concatenated else C)
     assert remarks(stages, "applied", "repeat")[0].numbers == {"multiplications_saved": 5 * C}
     assert_unchanged(program)
-    assert_unchanged(program, _double(B + 1, C, N, N))
+    assert_unchanged(program, double(B + 1, C, N, N))
 
 
 REPEAT_MISSES = {
@@ -103,7 +94,7 @@ REPEAT_MISSES = {
 @pytest.mark.parametrize("case", REPEAT_MISSES)
 def test_near_misses_of_repeated_channels(case):
     function, reason = REPEAT_MISSES[case]
-    program = capture_function(function, _map(4 * C, 5), _double(B, C, N, N))
+    program = capture_function(function, _map(4 * C, 5), double(B, C, N, N))
     stages = program.run(*PASSES)
     assert not remarks(stages, "applied", "repeat")
     said = [r.reason for r in remarks(stages, "declined", "repeat")]
@@ -112,9 +103,7 @@ def test_near_misses_of_repeated_channels(case):
 
 
 def test_a_fold_can_be_held_back():
-    program = capture_function(
-        lambda w, b, x: F.conv2d(x.repeat(1, 2, 1, 1), w, b), _map(2 * C, 5), _double(B, C, N, N)
-    )
+    program = capture_function(lambda w, b, x: F.conv2d(x.repeat(1, 2, 1, 1), w, b), _map(2 * C, 5), double(B, C, N, N))
     before = code(program.module)
     asked = []
     context = PassContext("c", {}, program.slot_names, chooser=lambda r: asked.append(str(r)))
@@ -129,7 +118,7 @@ def test_channels_of_open_numbers_are_left():
     def function(w, b, x, y):
         return F.linear(torch.cat([x.T.repeat(1, 2), y.T], -1), w, b)
 
-    program = capture_function(function, [_double(5, 3 * C), _double(5)], _double(C, N), _double(C, N))
+    program = capture_function(function, [double(5, 3 * C), double(5)], double(C, N), double(C, N))
     assert not remarks(program.run(*PASSES), rule="repeat")
     assert_unchanged(program)
-    assert_unchanged(program, _double(C + 1, N), _double(C - 2, N))
+    assert_unchanged(program, double(C + 1, N), double(C - 2, N))

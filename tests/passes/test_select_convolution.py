@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pass_testing import EPS, Program, as_tuple, capture, capture_function, code, gradients, remarks
+from pass_testing import EPS, Program, as_tuple, capture, capture_function, code, double, gradients, remarks
 from torch import nn
 
 from tzwc.convolution import algorithms
@@ -17,10 +17,6 @@ from tzwc.models import operators
 from tzwc.passes import select_convolution
 
 CONVOLUTION, PREPARE, PREPARED = "convolve.convolution", "convolve.prepare_kernel", "convolve.prepared_convolution"
-
-
-def _double(*shape):
-    return torch.randn(*shape, dtype=torch.float64)
 
 
 def _assert_close(program, norms):
@@ -67,7 +63,7 @@ def test_fft_of_any_layer_is_the_layer(problem):
 def test_a_static_kernel_is_prepared_on_its_own(prefer):
     prefer("fft")
     layer = nn.Conv1d(16, 16, 511, padding="same", groups=16).double()
-    program = capture(layer, _double(4, 16, 512))
+    program = capture(layer, double(4, 16, 512))
     stages = program.run("normalize", "select_convolution")
     assert program.counts()[PREPARE] == program.counts()[PREPARED] == 1
     (prepared,) = [n for n in program.module.graph.nodes if n.name.startswith("prepare_kernel")]
@@ -83,15 +79,15 @@ def test_a_static_kernel_is_prepared_on_its_own(prefer):
 def test_every_algorithm_computes_the_same(name, axes, prefer):
     prefer(name)
     layer = (nn.Conv1d, nn.Conv2d)[axes - 1](4, 4, 5, padding=2, groups=4).double()
-    program = capture(layer, _double(3, 4, *(12,) * axes))
+    program = capture(layer, double(3, 4, *(12,) * axes))
     program.run("select_convolution")
     _assert_close(program, 4 * 20.0)
-    assert program.evaluate(_double(5, 4, *(12,) * axes))[0].shape == (5, 4, *(12,) * axes)
+    assert program.evaluate(double(5, 4, *(12,) * axes))[0].shape == (5, 4, *(12,) * axes)
 
 
 def test_gradients_have_algorithms_of_their_own(prefer):
     prefer("fft")
-    program = capture(nn.Conv1d(4, 4, 31, padding=15, groups=4).double(), _double(3, 4, 64))
+    program = capture(nn.Conv1d(4, 4, 31, padding=15, groups=4).double(), double(3, 4, 64))
     program.slot_names = frozenset()  # the kernel is being trained
     stages = program.run("select_convolution", grad=True)
     assert program.counts()[CONVOLUTION] == 1
@@ -106,7 +102,7 @@ def test_gradients_have_algorithms_of_their_own(prefer):
 @pytest.mark.parametrize("mode", ["auto", "native"])
 def test_what_is_fastest_as_it_is_stays(mode, prefer):
     prefer("native")
-    program = capture(nn.Conv1d(4, 4, 5, padding=2).double(), _double(2, 4, 16))
+    program = capture(nn.Conv1d(4, 4, 5, padding=2).double(), double(2, 4, 16))
     stages = program.run("select_convolution", convolution=mode)
     assert set(program.counts()) == {"aten.conv1d.default"}
     (remark,) = remarks(stages, "declined", "choose")
@@ -115,17 +111,17 @@ def test_what_is_fastest_as_it_is_stays(mode, prefer):
 
 def test_exact_leaves_out_what_spreads_nan(prefer):
     prefer("fft", "channels_last")
-    program = capture(nn.Conv1d(4, 4, 31, padding=15, groups=4).double(), _double(2, 4, 64))
+    program = capture(nn.Conv1d(4, 4, 31, padding=15, groups=4).double(), double(2, 4, 64))
     (remark,) = remarks(program.run("select_convolution", exact=True), "applied", "choose")
     assert remark.numbers["choice"] == "channels_last"
-    x = _double(2, 4, 64)
+    x = double(2, 4, 64)
     x[0, 1, 40] = torch.nan
     assert torch.equal(program.evaluate(x)[0].isnan(), program.model(x).isnan())
 
 
 def test_tuning_can_be_off(prefer):
     prefer("fft")
-    program = capture(nn.Conv1d(4, 4, 31, padding=15, groups=4).double(), _double(2, 4, 64))
+    program = capture(nn.Conv1d(4, 4, 31, padding=15, groups=4).double(), double(2, 4, 64))
     (remark,) = remarks(program.run("select_convolution", tune="off"), "declined", "choose")
     assert "tuning is off" in remark.reason
 
@@ -136,7 +132,7 @@ class Padded(nn.Module):
     def __init__(self, mode: str, zeros: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
         self.mode, self.zeros = mode, zeros
-        self.weight = nn.Parameter(_double(4, 1, 7))
+        self.weight = nn.Parameter(double(4, 1, 7))
 
     def forward(self, x):
         x = F.pad(x, (5, 1), mode=self.mode)
@@ -154,7 +150,7 @@ class Padded(nn.Module):
     ids=["circular", "zeros", "zeros around periods", "reflected"],
 )
 def test_padding_and_reversal_become_part_of_the_convolution(model, expected):
-    program = capture(model, _double(3, 4, 16))
+    program = capture(model, double(3, 4, 16))
     program.run("normalize", "select_convolution", convolution="fft")
     (node,) = [n for n in program.module.graph.nodes if n.name.startswith("prepared_convolution")]
     found = {name: value for name, value in node.kwargs.items() if name in ("padding", "padding_mode", "flip")}
@@ -165,7 +161,7 @@ def test_padding_and_reversal_become_part_of_the_convolution(model, expected):
 @pytest.mark.parametrize("mode", ["constant", "circular"])
 def test_padding_of_two_axes_belongs_to_each_of_them(mode):
     program = capture_function(
-        lambda k, x: F.conv2d(F.pad(x, (1, 2, 3, 4), mode=mode), k), [_double(4, 4, 5, 5)], _double(3, 4, 9, 9)
+        lambda k, x: F.conv2d(F.pad(x, (1, 2, 3, 4), mode=mode), k), [double(4, 4, 5, 5)], double(3, 4, 9, 9)
     )
     program.run("normalize", "select_convolution", convolution="fft")
     (node,) = [n for n in program.module.graph.nodes if n.name.startswith("prepared_convolution")]
@@ -175,7 +171,7 @@ def test_padding_of_two_axes_belongs_to_each_of_them(mode):
 
 def test_dilation_stride_and_even_kernels():
     layer = nn.Conv2d(4, 6, (4, 3), stride=(2, 1), padding=3, dilation=(1, 2), groups=2).double()
-    program = capture(layer, _double(3, 4, 12, 15))
+    program = capture(layer, double(3, 4, 12, 15))
     program.run("select_convolution", convolution="fft")
     assert program.counts()[PREPARED] == 1
     _assert_close(program, 4 * 200.0)
@@ -192,12 +188,12 @@ def test_values_with_one_product_share_one_spectrum(axes, padding, grad):
         w = z * k
         return operators.convolve(w, v, padding), operators.convolve(w, torch.sin(v), padding)
 
-    program = capture_function(function, [_double(1, *shape)], _double(3, 2, *shape))
+    program = capture_function(function, [double(1, *shape)], double(3, 2, *shape))
     program.run("normalize", "cse", "fuse_hyperzzw", "select_convolution", convolution="fft", grad=grad)
     counts = program.counts()
     assert (counts[PREPARE], counts[PREPARED], counts[CONVOLUTION]) == ((0, 0, 2) if grad else (1, 2, 0))
     _assert_close(program, 4 * 200.0)
-    assert program.evaluate(_double(5, 2, *shape))[0].shape == (5, *shape)
+    assert program.evaluate(double(5, 2, *shape))[0].shape == (5, *shape)
 
 
 def test_one_kernel_a_sample_that_is_no_product():
@@ -206,11 +202,11 @@ def test_one_kernel_a_sample_that_is_no_product():
         rows = x.reshape(1, -1, 12)
         return F.conv1d(rows, taps.reshape(-1, 1, 12), padding=6, groups=rows.shape[1]).view(x.shape[0], 2, -1)
 
-    program = capture_function(function, [_double(1, 2, 12)], _double(3, 2, 12))
+    program = capture_function(function, [double(1, 2, 12)], double(3, 2, 12))
     program.run("normalize", "cse", "fuse_hyperzzw", "select_convolution", convolution="fft")
     assert program.counts()[CONVOLUTION] == 1
     _assert_close(program, 4 * 200.0)
-    assert program.evaluate(_double(5, 2, 12))[0].shape == (5, 2, 13)
+    assert program.evaluate(double(5, 2, 12))[0].shape == (5, 2, 13)
 
 
 def test_a_full_context_convolution_is_transformed(prefer):
@@ -219,13 +215,13 @@ def test_a_full_context_convolution_is_transformed(prefer):
     def function(k, x):
         return operators.convolution(x, k, torch.tanh(x))
 
-    program = capture_function(function, [_double(1, 8, 784)], _double(4, 8, 784))
+    program = capture_function(function, [double(1, 8, 784)], double(4, 8, 784))
     program.run("normalize", "cse", "fuse_hyperzzw", "select_convolution")
     assert program.counts()[CONVOLUTION] == 1
 
 
 def test_taps_that_are_reversed_along_one_axis_of_two_are_read_reversed():
-    program = capture(Program(lambda k, x: F.conv2d(x, k.flip(-1)), [_double(4, 4, 3, 5)]), _double(2, 4, 9, 9))
+    program = capture(Program(lambda k, x: F.conv2d(x, k.flip(-1)), [double(4, 4, 3, 5)]), double(2, 4, 9, 9))
     program.run("select_convolution", convolution="fft")
     (node,) = [n for n in program.module.graph.nodes if n.name.startswith("prepared_convolution")]
     assert "flip" not in node.kwargs
@@ -237,7 +233,7 @@ def test_taps_that_are_reversed_along_one_axis_of_two_are_read_reversed():
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_the_choice_is_told_of_memory_with_the_channels_innermost(axes, innermost, monkeypatch):
     layer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1](4, 4, 3).double()
-    x = _double(2, 4, *(6,) * axes)
+    x = double(2, 4, *(6,) * axes)
     if innermost:
         x = x.movedim(1, -1).contiguous().movedim(-1, 1)
     asked = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from pass_testing import Program, assert_unchanged, capture, capture_function, remarks
+from pass_testing import Program, assert_unchanged, capture, capture_function, double, remarks
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -17,17 +17,13 @@ from tzwc.pipeline import PassContext
 PREPARED = "convolve.prepared_convolution"
 
 
-def _double(*shape):
-    return torch.randn(*shape, dtype=torch.float64)
-
-
 def test_one_kernel_a_sample_with_a_bias_is_left():
     def function(k, x):
         rows = x.reshape(1, -1, 12)
         bias = x.mean(-1).reshape(-1)
         return F.conv1d(rows, torch.tanh(x + k).reshape(-1, 1, 12), bias, padding=6, groups=rows.shape[1])
 
-    program = capture_function(function, [_double(1, 2, 12)], _double(3, 2, 12))
+    program = capture_function(function, [double(1, 2, 12)], double(3, 2, 12))
     (remark,) = remarks(program.run("normalize", "select_convolution", convolution="fft"), "declined", "choose")
     assert remark.reason == "native, since there is a bias for every sample"
     assert_unchanged(program)
@@ -42,22 +38,22 @@ def test_one_kernel_a_sample_with_a_bias_is_left():
     ids=["transposed", "no batch axis"],
 )
 def test_what_cannot_be_chosen_says_why(function, shape, reason):
-    program = capture(Program(function, [_double(4, 4, 5)]), _double(*shape), dynamic=False)
+    program = capture(Program(function, [double(4, 4, 5)]), double(*shape), dynamic=False)
     stages = program.run("select_convolution", convolution="fft")
     assert reason in remarks(stages, "declined", "choose")[0].reason
     assert not program.counts()[PREPARED]
 
 
 def test_a_kernel_whose_size_is_open_stays_native():
-    program = capture_function(lambda k, x: F.conv1d(x, k.T[None]), [], _double(5, 4), _double(2, 4, 16))
+    program = capture_function(lambda k, x: F.conv1d(x, k.T[None]), [], double(5, 4), double(2, 4, 16))
     (remark,) = remarks(program.run("select_convolution", convolution="fft"), "declined", "choose")
     assert remark.reason == "native, since the kernel's size is not known at capture"
     assert_unchanged(program)
-    assert_unchanged(program, _double(7, 4), _double(3, 4, 16))
+    assert_unchanged(program, double(7, 4), double(3, 4, 16))
 
 
 def test_an_algorithm_that_is_not_legal_says_why():
-    program = capture(nn.Conv1d(4, 4, 5, padding=2).double(), _double(2, 4, 16))
+    program = capture(nn.Conv1d(4, 4, 5, padding=2).double(), double(2, 4, 16))
     (remark,) = remarks(program.run("select_convolution", convolution="fft", exact=True), "declined", "choose")
     assert remark.numbers["choice"] == "native"
     assert "fft was asked for, but" in remark.reason
@@ -81,7 +77,7 @@ def test_results_that_are_handed_on_together_stay():
 
 
 def test_complex_tensors_stay_native():
-    program = capture_function(lambda k, x: F.conv1d(x * 1j, k * 1j).real, [_double(4, 4, 5)], _double(2, 4, 16))
+    program = capture_function(lambda k, x: F.conv1d(x * 1j, k * 1j).real, [double(4, 4, 5)], double(2, 4, 16))
     stages = program.run("select_convolution", convolution="fft")
     assert "not a real floating-point tensor" in remarks(stages, "declined", "choose")[0].reason
 
@@ -94,7 +90,7 @@ def test_written_arguments_stay_native():
         row.zero_()
         return result + y.mean()
 
-    program = capture_function(function, [_double(4, 4, 5)], _double(2, 4, 16))
+    program = capture_function(function, [double(4, 4, 5)], double(2, 4, 16))
     stages = program.run("normalize", "select_convolution", convolution="fft")
     assert "writes to" in remarks(stages, "declined", "choose")[0].reason
     assert_unchanged(program, differentiate=False)  # autograd itself refuses this program
@@ -113,8 +109,8 @@ def test_groups_of_several_channels_for_each_sample_are_left():
         weight = (k * x.mean((1, 2))[:, None, None, None]).reshape(-1, 2, 5)
         return F.conv1d(x.reshape(1, -1, 32), weight, padding=2, groups=x.shape[0]).reshape(-1, 2, 32)
 
-    program = capture_function(function, [_double(1, 2, 2, 5)], _double(3, 2, 32))
+    program = capture_function(function, [double(1, 2, 2, 5)], double(3, 2, 32))
     stages = program.run("select_convolution", convolution="fft")
     assert any("number of groups" in r.reason for r in remarks(stages, "declined", "choose"))
     assert_unchanged(program)
-    assert_unchanged(program, _double(4, 2, 32))
+    assert_unchanged(program, double(4, 2, 32))

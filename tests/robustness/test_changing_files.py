@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
@@ -179,9 +178,8 @@ def test_one_of_several_files(
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
-        with pytest.raises(OSError) as found:  # noqa: PT011  (the kind is looked at)
+        with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
             read_whole(name)
-        assert found.value.errno in (errno.EINVAL, errno.EISDIR)
 
 
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:

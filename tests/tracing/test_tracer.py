@@ -10,36 +10,22 @@ import torch
 from torch import Tensor
 
 import tzwc
-from tests.tzwc.test_faithful import Written, X, pair
+from tests.tzwc.test_faithful import Hundred, Written, X, pair
 
 
-class _Scaled(torch.autograd.Function):
-    """Its backward is not its derivative, so that a lost one shows."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        del ctx
-        return 2 * x
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        del ctx
-        return 100 * gradient
-
-
-class _Inherited(_Scaled):
+class _Inherited(Hundred):
     pass
 
 
-class _Around(_Scaled):
+class _Around(Hundred):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         del ctx
-        result: Tensor = 3 * _Scaled.apply(x)
+        result: Tensor = 3 * Hundred.apply(x)
         return result
 
 
-class _Listed(_Scaled):
+class _Listed(Hundred):
     @staticmethod
     def forward(ctx: Any, x: Any) -> Tensor:
         del ctx
@@ -47,7 +33,7 @@ class _Listed(_Scaled):
         return result
 
 
-class _Overwriting(_Scaled):
+class _Overwriting(Hundred):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.mark_dirty(x)

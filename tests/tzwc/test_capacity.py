@@ -10,7 +10,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import tzwc.capacity
-from tzwc.capacity import bytes_text, memory_of, too_large
+from tzwc.capacity import memory_of, too_large
 
 CPU = torch.device("cpu")
 
@@ -44,11 +44,3 @@ def test_nothing_is_too_large_where_no_memory_is_taken() -> None:
         assert too_large(1 << 80) is None
     assert too_large(1 << 80) is not None
     assert too_large(1 << 20) is None
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0.0 MiB"), (3 << 19, "1.5 MiB"), (5 << 30, "5.0 GiB"), (1 << 62, "4,096.0 PiB")]
-)
-def test_text(count: int, text: str) -> None:
-    assert bytes_text(count) == text
-    assert bytes_text(1 << 80) == "1.1e+09 PiB"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tzwc.errors import InvalidArgumentError
+from tzwc.paths import why_not
 
 __all__ = ["Journal"]
 
@@ -36,8 +37,7 @@ class Journal:
                 if text and not text.endswith("\n"):  # an interrupted write must not spoil the next line
                     file.write("\n")
         except (OSError, ValueError) as error:  # of a name with what no name may hold
-            said = getattr(error, "strerror", None) or error
-            raise InvalidArgumentError(f"--out {str(path)!r} cannot be written: {said}") from error
+            raise InvalidArgumentError(f"--out {str(path)!r} cannot be written: {why_not(error)}") from error
         for line in text.splitlines():
             self._read(line)
 

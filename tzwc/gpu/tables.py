@@ -11,7 +11,7 @@ from rich.table import Table
 from tzwc.gpu.comparison import Comparison
 from tzwc.gpu.cost import LAUNCH_SECONDS, Cost
 from tzwc.gpu.lowered import Kernel, Launch, Program
-from tzwc.inspection.quantities import count, flops, seconds, size
+from tzwc.quantities import count, flops, seconds, size
 
 __all__ = ["show_comparison", "show_program"]
 

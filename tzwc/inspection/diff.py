@@ -9,11 +9,11 @@ from torch import fx
 
 from tzwc.graph import location
 from tzwc.inspection.expressions import Scope
-from tzwc.inspection.quantities import count
 from tzwc.inspection.targets import short_name
 from tzwc.inspection.text import origin
 from tzwc.inspection.values import describe, value_of
 from tzwc.pipeline import Stage
+from tzwc.quantities import count
 
 __all__ = ["diff"]
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tzwc.inspection import quantities
+from tzwc import quantities
 from tzwc.inspection.text import short_path
 from tzwc.remarks import Location, Remark, RemarkKind
 

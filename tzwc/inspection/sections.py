@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from tzwc.inspection.grouping import INDEX, NUMBER, abbreviate, group_remarks, merge_similar
 from tzwc.inspection.layout import Block, Bullets, Facts, Heading, Paragraph, Table
 from tzwc.inspection.model import CachedValueInfo, MeasuredGroup, SpecialisationInfo
-from tzwc.inspection.quantities import count, flops, seconds, size
 from tzwc.inspection.text import short_path
 from tzwc.pipeline import Stage
+from tzwc.quantities import count, flops, seconds, size
 from tzwc.remarks import Remark
 
 __all__ = ["operations", "report_blocks", "specialisation_blocks"]

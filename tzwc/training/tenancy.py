@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tzwc.paths import why_not
 from tzwc.training.checkpoint import CheckpointError
 
 try:
@@ -58,5 +59,6 @@ def written(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        said = error.strerror or error
-        raise CheckpointError(f"{folder}: cannot be written to ({said}); what was there before is unchanged") from error
+        raise CheckpointError(
+            f"{folder}: cannot be written to ({why_not(error)}); what was there before is unchanged"
+        ) from error

@@ -12,13 +12,15 @@ def count(number: int, singular: str = "", plural: str | None = None) -> str:
 
 
 def size(nbytes: float) -> str:
-    """Bytes in binary units: ``3.2 MiB``."""
+    """Bytes in binary units: ``3.2 MiB``; beyond all sense, ``1.2e+30 PiB``."""
     value, unit = float(nbytes), "B"
-    for larger in ("KiB", "MiB", "GiB"):
+    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
         if abs(value) < 1024:
             break
         value, unit = value / 1024, larger
-    return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+    if abs(value) >= 1e6:
+        return f"{value:.1e} {unit}"
+    return f"{value:.0f} B" if unit == "B" else f"{value:,.1f} {unit}"
 
 
 def seconds(value: float) -> str:
