@@ -34,8 +34,11 @@ def remove_in_place(graph: fx.Graph, context: PassContext) -> None:
             continue
         target = node.args[0]
         assert isinstance(target, fx.Node)
+        arguments = node.args
+        if functional is torch.ops.aten.copy.default:  # which has no derivative
+            functional, arguments = torch.ops.aten.clone.default, node.args[1:2]
         with graph.inserting_before(node):
-            new = insert_call(graph, functional, node.args, dict(node.kwargs), like=node, made_by="normalize/in_place")
+            new = insert_call(graph, functional, arguments, dict(node.kwargs), like=node, made_by="normalize/in_place")
         before, after = tensor_value(node), tensor_value(new)
         if before is None or after is None or before.dtype != after.dtype or before.shape != after.shape:
             context.remark("declined", "in_place", f"{functional} would change shape or dtype", (node,))

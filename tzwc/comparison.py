@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from tzwc.effects import Effect
 from tzwc.fidelity import PythonState
 from tzwc.graph_capture import Capture
 from tzwc.results import flatten_result
+from tzwc.tracing.patches import Patches, patching
 
 __all__ = ["difference", "disagreement", "restore"]
 
@@ -45,10 +45,12 @@ def disagreement(module: nn.Module, captured: Capture, args: Sequence[Any], kwar
         finally:
             state.restore()
             restore(tensors, before)
-        with torch.random.fork_rng():
-            actual = captured.module(*(slot.fetch() for slot in captured.slots), *inputs)
-        written = [b.detach().clone() for b in tensors]
-        restore(tensors, before)
+        try:
+            with torch.random.fork_rng():
+                actual = captured.module(*(slot.fetch() for slot in captured.slots), *inputs)
+            written = [b.detach().clone() for b in tensors]
+        finally:
+            restore(tensors, before)
     if spec != captured.out_spec:
         return f"the result has the structure {captured.out_spec}, not {spec}"
     if changed != {(id(effect.container), effect.key) for effect in captured.effects}:
@@ -89,19 +91,12 @@ def _tensors(module: nn.Module, captured: Capture) -> Iterator[tuple[str, torch.
 def _printing() -> Iterator[list[tuple[tuple[Any, ...], dict[str, Any]]]]:
     """Collect what this thread prints instead of printing it."""
     printed: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-    original, thread = builtins.print, threading.get_ident()
 
-    def collect(*args: Any, **kwargs: Any) -> None:
-        if threading.get_ident() == thread:
-            printed.append((tuple(map(str, args)), kwargs))
-        else:
-            original(*args, **kwargs)
+    def collect(_original: Any, *args: Any, **kwargs: Any) -> None:
+        printed.append((tuple(map(str, args)), kwargs))
 
-    builtins.print = collect
-    try:
+    with patching, Patches().function(builtins, "print", collect):
         yield printed
-    finally:
-        builtins.print = original
 
 
 def restore(tensors: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:

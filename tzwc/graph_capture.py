@@ -8,12 +8,11 @@ is refused, so that ``tzwc.compile`` can run such a module as it was.
 from __future__ import annotations
 
 import inspect
-import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, fx, nn
@@ -34,6 +33,7 @@ from tzwc.results import flatten_result
 from tzwc.shapes import fits
 from tzwc.slots import Slot, SlotTable, placeholder_name
 from tzwc.tracing import Counter, Interception, Origins, Tracer, as_plain, escaped_fake, escaped_value
+from tzwc.tracing.patches import patching
 from tzwc.written_memory import refuse_shared_writes, refuse_written_inputs
 
 __all__ = ["Capture", "Slot", "UnsettledError", "capture", "capture_call"]
@@ -74,10 +74,6 @@ class Capture:
         return fits([fake.shape for fake in fakes], sizes, fake_mode_of(self.module.graph))
 
 
-# Tracing writes to the live module and patches PyTorch; two of them must not overlap.
-_capturing = threading.RLock()
-
-
 def capture(module: nn.Module, /, *args: Any, **kwargs: Any) -> Capture:
     """Capture ``module(*args, **kwargs)`` as a graph, in the current grad mode and the module's training mode.
 
@@ -113,7 +109,7 @@ def capture_call(
     except TypeError as error:
         raise CaptureError(f"the arguments do not fit {type(module).__name__}.forward: {error}") from error
     refuse_unfaithful(module)
-    with _capturing:
+    with patching:
         counters: Sequence[tuple[str, Any, Any]] = ()
         numbers = True
         while True:
@@ -160,15 +156,29 @@ class _Tracing:
         fake_args, fake_kwargs = self._fakes(args, kwargs)
         state = PythonState(self._module, (fake_args, fake_kwargs))
         interception = Interception(self._tracer, numbers=self._numbers)
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._tracer.memory.restore)
+            stack.callback(state.restore)
             for path, container, key in self._counters:
                 container[key] = Counter(path, self._tracer.refuse, container[key])
-            with same_randomness(), interception.active():
-                result = self._call(fake_args, fake_kwargs)
+            try:
+                with same_randomness(), interception.active():
+                    result = self._call(fake_args, fake_kwargs)
+            except CaptureError:
+                raise
+            except Exception as error:
+                # PyTorch may swallow a refusal, and complains of a stand-in without asking what it stands for.
+                if self._tracer.refusal:
+                    raise CaptureError(self._tracer.refusal) from error
+                if self._counters and Counter.__name__ in str(error):
+                    self._refuse_counters(error)
+                raise
             return self._finish(result, state, interception)
-        finally:
-            state.restore()
-            self._tracer.memory.restore()
+
+    def _refuse_counters(self, error: Exception) -> NoReturn:
+        paths = " or ".join(repr(path) for path, *_ in self._counters)
+        line = self._tracer.origins.line_of(error)
+        raise CaptureError(f"{line} depends on {paths}, which forward changes at every call") from error
 
     def refuse_escapes(self, captured: Capture) -> None:
         """Look for tensors that the program has kept where this module knows nothing of them.
@@ -262,7 +272,7 @@ class _Tracing:
         assumptions = Assumptions(graph, self._tracer.reads)
         unsettled = self._unsettled(assumptions, effects)
         refuse_written_inputs(graph, self._inputs)
-        refuse_shared_writes(graph, slots)
+        refuse_shared_writes(graph, slots, self._table.tensors)
         graph.lint()
         module = fx.GraphModule({}, graph, type(self._module).__name__)
         return Capture(

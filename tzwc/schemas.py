@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-__all__ = ["functional_form", "returns_number", "view_form", "written_values"]
+__all__ = ["functional_form", "returns_number", "returns_written", "view_form", "writes_to_lists", "written_values"]
 
 _NUMBERS = {"NumberType", "BoolType", "IntType", "FloatType", "ComplexType"}
 
@@ -33,6 +33,20 @@ def written_values(target: OpOverload, args: Sequence[Any], kwargs: Mapping[str,
         value = args[position] if position < len(args) else kwargs.get(argument.name)
         written.extend(value if isinstance(value, (tuple, list)) else [] if value is None else [value])
     return written
+
+
+def writes_to_lists(target: OpOverload) -> bool:
+    """Whether ``target`` writes to the tensors of a list that it is given, as ``_foreach_add_`` does."""
+    return any(
+        argument.alias_info is not None and argument.alias_info.is_write and argument.type.kind() == "ListType"
+        for argument in target._schema.arguments
+    )
+
+
+def returns_written(target: OpOverload) -> bool:
+    """Whether the only result of ``target`` is the tensor that it has written to, as that of ``add_`` is."""
+    returns = target._schema.returns
+    return len(returns) == 1 and returns[0].alias_info is not None and returns[0].alias_info.is_write
 
 
 def functional_form(target: OpOverload) -> OpOverload | None:

@@ -46,10 +46,12 @@ class SlotTable:
 
     Attributes:
         slots: made so far, in the order of their placeholders.
+        tensors: what each of them held when it was made, by placeholder.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.slots: list[Slot] = []
+        self.tensors: dict[str, Tensor] = {}
         self._places: dict[int, tuple[SlotKind, str, Any, Any]] = {}
         for kind, path, container, key in _tensors_of(module):
             self._places.setdefault(id(container[key]), (kind, path, container, key))
@@ -71,6 +73,7 @@ class SlotTable:
         prefix = {"parameter": "p", "buffer": "b", "attribute": "a", "constant": "c"}[kind]
         node = recorder.placeholder(placeholder_name(f"{prefix}_{path}"), fake, requires_grad_of(tensor))
         self.slots.append(Slot(node.name, kind, path, container, key))
+        self.tensors[node.name] = tensor
         return node
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from torch import fx
+from torch import Tensor, fx
 
 from tzwc.errors import CaptureError
 from tzwc.graph import alias_groups, is_mutating, may_alias, mutated_arguments
@@ -34,8 +34,13 @@ def refuse_written_inputs(graph: fx.Graph, inputs: Sequence[str]) -> None:
                 raise CaptureError(f"{writer.target} writes to the argument {arguments[groups[written]].name!r}")
 
 
-def refuse_shared_writes(graph: fx.Graph, slots: Sequence[Slot]) -> None:
+def refuse_shared_writes(graph: fx.Graph, slots: Sequence[Slot], tensors: Mapping[str, Tensor]) -> None:
     """A write to one slot must not be a write to another one, or to what the graph does not see.
+
+    Args:
+        graph: the captured graph.
+        slots: its inputs that are read from the module.
+        tensors: what each of them held when the traced call began, by placeholder; it may hold another one now.
 
     Raises:
         CaptureError: it is.
@@ -48,11 +53,12 @@ def refuse_shared_writes(graph: fx.Graph, slots: Sequence[Slot]) -> None:
     for node in graph.nodes:
         if node.op == "placeholder" and node.name in by_name:
             slot = by_name[node.name]
-            owners.setdefault(slot.fetch().untyped_storage().data_ptr(), []).append(slot)
+            owners.setdefault(tensors[slot.name].untyped_storage().data_ptr(), []).append(slot)
             if groups[node] in written:
                 changed.append(slot)
     for slot in changed:
-        if slot.fetch().numel() and len(owners[slot.fetch().untyped_storage().data_ptr()]) > 1:
+        tensor = tensors[slot.name]
+        if tensor.numel() and len(owners[tensor.untyped_storage().data_ptr()]) > 1:
             raise CaptureError(f"forward writes to {slot.path!r}, which shares its memory with another tensor")
 
 

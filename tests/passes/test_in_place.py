@@ -9,6 +9,7 @@ from pass_testing import assert_unchanged, capture_function, remarks
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+import tzwc
 from tzwc.passes.in_place import remove_in_place
 from tzwc.pipeline import PassContext
 
@@ -128,3 +129,22 @@ def test_lists_written_in_place_are_left(count):
     program.run("normalize")
     assert program.counts()["aten._foreach_mul_.Scalar"] == 1
     assert_unchanged(program, differentiate=False)
+
+
+def test_a_copy_keeps_its_gradient() -> None:
+    """``aten.copy`` has no derivative, so ``copy_`` must become something else."""
+
+    class Overwrites(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.arange(1.0, 4.0))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = x * self.weight
+            return y.copy_(y * self.weight)
+
+    module = Overwrites()
+    fast = tzwc.compile(module, backend="eager")
+    fast(torch.full((3,), 2.0)).sum().backward()
+    assert fast.level == "whole graph"
+    assert torch.equal(module.weight.grad, 4 * module.weight.detach())

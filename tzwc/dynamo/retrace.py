@@ -6,7 +6,6 @@ everything else, exactly as :func:`tzwc.capture` runs a module.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,11 +26,10 @@ from tzwc.fidelity import same_randomness
 from tzwc.graph import alias_groups, mutated_arguments, order_placeholders
 from tzwc.slots import placeholder_name
 from tzwc.tracing import Interception, Tracer, requires_grad_of
+from tzwc.tracing.patches import patching
 from tzwc.tracing.recorder import Recorder
 
 __all__ = ["GraphSlot", "Retraced", "is_plain", "retrace"]
-
-_retracing = threading.RLock()  # tracing patches PyTorch
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def retrace(module: fx.GraphModule, examples: Sequence[Any]) -> Retraced:
         CaptureError: it holds something that has no faithful form in a graph of operators.
     """
     grad = torch.is_grad_enabled()
-    with _retracing, torch.inference_mode(False), torch.set_grad_enabled(grad):
+    with patching, torch.inference_mode(False), torch.set_grad_enabled(grad):
         return _Retracing(module, examples).run()
 
 

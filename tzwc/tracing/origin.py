@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import sys
+import traceback
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType
@@ -60,6 +61,15 @@ class Origins:
                 return f"{code.co_filename}:{frame.f_lineno}: {text}"
             frame = frame.f_back
         return ""
+
+    def line_of(self, error: BaseException) -> str:
+        """The user's line that raised ``error``, as :meth:`line` gives it."""
+        line = ""
+        for frame, number in traceback.walk_tb(error.__traceback__):
+            name = frame.f_code.co_filename
+            if not name.startswith(_LIBRARY):
+                line = f"{name}:{number}: {linecache.getline(name, number).strip()}"
+        return line
 
 
 @lru_cache(maxsize=65536)

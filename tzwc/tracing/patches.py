@@ -10,13 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Patches"]
+__all__ = ["Patches", "patching"]
 
 _base: Any = torch._C.TensorBase
 
+patching = threading.RLock()
+"""Held by whoever has patches in place. Patches of two threads must not overlap: each puts back what it has found."""
+
 
 class Patches:
-    """Replacements that only the thread meets that made this object; all others get the originals."""
+    """Replacements that only the thread meets that made this object; all others get the originals.
+
+    Whoever makes some holds :data:`patching` until they are gone.
+    """
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()

@@ -29,7 +29,14 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from tzwc.errors import CaptureError
-from tzwc.schemas import returns_number, view_form, written_values
+from tzwc.schemas import (
+    functional_form,
+    returns_number,
+    returns_written,
+    view_form,
+    writes_to_lists,
+    written_values,
+)
 from tzwc.tracing.autocasting import AutocastAbove
 from tzwc.tracing.memory import Memory
 from tzwc.tracing.number import Number
@@ -158,6 +165,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return args[0]  # it would draw nothing
         leaves = pytree.tree_leaves((args, kwargs))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        if writes_to_lists(func):
+            return self._write_to_lists(func, args, kwargs, tensors)
         dynamic = (
             any(map(self.tensors.is_dynamic, tensors))
             or torch.Tag.nondeterministic_seeded in func.tags
@@ -176,6 +185,25 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Give up because of what the user's line does."""
         self.refusal = f"{self.origins.line()} {what}"
         raise CaptureError(self.refusal)
+
+    def _write_to_lists(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
+        """Compute what ``func`` writes to each tensor of its lists, and write that to them one by one."""
+        functional = functional_form(func)
+        written = written_values(func, args, kwargs)
+        if functional is None:
+            self.refuse(f"calls {func._schema.name}, which writes to lists of tensors and has no functional form")
+        places = [tensor.untyped_storage()._cdata for tensor in tensors if tensor.numel()]
+        if any(tensor.numel() and places.count(tensor.untyped_storage()._cdata) > 1 for tensor in written):
+            # The operator may write to one before it reads the other.
+            self.refuse(f"calls {func._schema.name} with tensors that share memory")
+        with self:
+            values = [value for value in pytree.tree_leaves(functional(*args, **kwargs)) if isinstance(value, Tensor)]
+        pairs = list(zip(written, values, strict=True))
+        if any(new.shape != old.shape or not torch.can_cast(new.dtype, old.dtype) for old, new in pairs):
+            self.refuse(f"calls {func._schema.name} with a result that does not fit what it is written to")
+        with self:
+            for old, new in pairs:
+                old.copy_(new)
 
     def _dynamic(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
         if returns_number(func):
@@ -199,8 +227,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.recorder.graph.erase_node(node)
             return originals[id(result)]
         self._describe(node, result)
-        for tensor in written:
-            self.tensors.rebind(tensor, node)
+        if returns_written(func):
+            self.tensors.rebind(written[0], node)
         return self._returned(node, result, originals)
 
     def _unguarded(self, func: Any) -> AbstractContextManager[None]:
@@ -245,8 +273,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.recorder.graph.erase_node(node)
             return result
         self._describe(node, pytree.tree_map_only(Tensor, self.tensors.fake_of, result))
-        for tensor in written:
-            self.tensors.rebind(tensor, node)
+        if returns_written(func):
+            self.tensors.rebind(written[0], node)
         result = self._returned(node, result, originals)
         if torch.Tag.dynamic_output_shape in func.tags or _selects(func, args):
             for tensor in pytree.tree_leaves(result):
@@ -337,20 +365,23 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _returned(self, node: fx.Node, result: Any, originals: dict[int, Tensor]) -> Any:
         """``result`` with the program's own tensors in place of their fakes, and new ones bound to nodes."""
 
-        def known(leaf: Any, source: Callable[[], fx.Node]) -> Any:
-            if not isinstance(leaf, Tensor):
-                return leaf
-            if id(leaf) in originals:
-                return originals[id(leaf)]
-            self.tensors.bind(leaf, source())
-            return leaf
-
+        if isinstance(result, Tensor):
+            if id(result) in originals:
+                return originals[id(result)]
+            self.tensors.bind(result, node)
+            return result
         if not isinstance(result, (tuple, list)):
-            return known(result, lambda: node)
-        elements = [
-            known(leaf, lambda i=i, leaf=leaf: self.recorder.element(node, i, self.tensors.fake_of(leaf)))  # type: ignore[misc]
-            for i, leaf in enumerate(result)
-        ]
+            return result
+        elements = []
+        for index, part in enumerate(result):
+            given = isinstance(part, Tensor) and id(part) in originals
+            holds = isinstance(part, Tensor) or (isinstance(part, (tuple, list)) and len(part) > 0)
+            if given or not holds:
+                elements.append(originals[id(part)] if given else part)
+                continue
+            fakes = pytree.tree_map_only(Tensor, self.tensors.fake_of, part)
+            fake = fakes if isinstance(part, Tensor) else tuple(fakes)
+            elements.append(self._returned(self.recorder.element(node, index, fake), part, originals))
         return type(result)(elements) if type(result) in (tuple, list) else tuple(elements)
 
     def _position(self, index: Any) -> list[Any]:
