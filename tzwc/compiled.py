@@ -138,7 +138,7 @@ class CompiledModule(SharedModule):
                 self._variants.stale(state, key, violated)
             raise _Unknown(state, key, accumulating) from violated
         if runner.captured.effects:
-            state.guard.accept_habits()
+            state.guard.accept_written()
         self.__dict__["_level"] = _LEVELS[3 if runner.captured.assumptions.entries else 2]
         return result
 

@@ -90,11 +90,12 @@ class Specialisation:
         )
         self.split: Split = split(captured.module, [slot.name for slot in captured.slots], captured.inputs)
         self._slots = captured.slots
-        self._generation = -1
         self._refetch = any(not isinstance(slot.container, dict) for slot in captured.slots)
-        self._tensors: list[torch.Tensor] = self._fetch()
-        self._layouts = watch_tensors(self._tensors, content=False, compare_bytes=False)
-        self._compiled_for = list(map(_layout, self._tensors))
+        tensors = self._fetch()
+        # One object, so that a thread never sees the tensors of one generation with the number of another.
+        self._fetched: tuple[int, list[torch.Tensor]] = -1, tensors
+        self._layouts = watch_tensors(tensors, content=False, compare_bytes=False)
+        self._compiled_for = list(map(_layout, tensors))
         position = {slot.name: i for i, slot in enumerate(captured.slots)}
         read = sorted({position[name] for value in self.split.program.values for name in value.slots})
         self._static_positions = read
@@ -115,7 +116,7 @@ class Specialisation:
 
     def parameters(self) -> tuple[list[torch.Tensor], list[str]]:
         """The parameters that the graph read at its last call, and their dotted names."""
-        chosen = [(t, s.path) for t, s in zip(self._tensors, self._slots, strict=True) if s.kind == "parameter"]
+        chosen = [(t, s.path) for t, s in zip(self._fetched[1], self._slots, strict=True) if s.kind == "parameter"]
         return [tensor for tensor, _ in chosen], [path for _, path in chosen]
 
     def evaluate_static(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -136,14 +137,14 @@ class Specialisation:
             SlotsChanged: a slot is gone or has another layout.
             AssumptionViolated: the graph takes a value for granted that has changed.
         """
-        if generation != self._generation or self._refetch:
-            self._tensors = self._fetch()
-            self._generation = generation
-        tensors = self._tensors
+        fetched, tensors = self._fetched
+        if generation != fetched or self._refetch:
+            tensors = self._fetch()
+            self._fetched = generation, tensors
         if self._layouts.changed(tensors):
             self._check_layouts(tensors)
         if self.captured.assumptions.entries:
-            self._check_assumptions()
+            self._check_assumptions(tensors)
         static = self._pick_static(tensors)
         kept = self.cache.get(static) if keep is None else keep(self, static)
         arguments = [*self._pick_residual(tensors), *kept, *inputs]
@@ -159,14 +160,13 @@ class Specialisation:
     def holds(self) -> bool:
         """Whether what the graph takes for granted is so."""
         try:
-            self._tensors = self._fetch()
-            self._check_assumptions()
+            self._check_assumptions(self._fetch())
         except (SlotsChanged, AssumptionViolated):
             return False
         return True
 
-    def _check_assumptions(self) -> None:
-        violated = self._assumed.violated(self._pick_assumed(self._tensors))
+    def _check_assumptions(self, tensors: Sequence[torch.Tensor]) -> None:
+        violated = self._assumed.violated(self._pick_assumed(tensors))
         if violated is not None:
             raise AssumptionViolated(violated)
 

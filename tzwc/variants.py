@@ -17,7 +17,7 @@ from tzwc.call_key import CallKey, family_of
 from tzwc.comparison import disagreement
 from tzwc.errors import CaptureError, TzwcError
 from tzwc.graph_capture import Capture, UnsettledError, capture_call
-from tzwc.guards import ModuleGuard
+from tzwc.guards import ModuleGuard, WrittenEntries
 from tzwc.options import CompileOptions
 from tzwc.specialisation import AssumptionViolated, Specialisation
 
@@ -69,7 +69,6 @@ class Variants:
         self._options = options
         self._note = note
         self._states: list[State] = []
-        self._exempt: set[tuple[int, Any]] = set()
         self._settling = 0
         self._recaptures: Counter[str] = Counter()
 
@@ -93,7 +92,7 @@ class Variants:
                 return state
         if self._states:
             self._note("note", "recapture", "captured again: modules, hooks or Python attributes have changed")
-        state = State(ModuleGuard(self._module, self._exempt))
+        state = State(ModuleGuard(self._module, self._written()))
         self._states = [state, *self._states[: _STATES - 1]]
         return state
 
@@ -150,11 +149,16 @@ class Variants:
             return self._declined(f"{kind}{error}")
         self._settling = 0
         state.families.setdefault(family_of(key), []).append(made)
-        habits = {(id(effect.container), effect.key) for effect in made.captured.effects if effect.habitual}
-        if not habits <= self._exempt:
-            self._exempt |= habits
-            state.guard = ModuleGuard(self._module, self._exempt)
+        written = self._written()
+        if not state.guard.written.includes(written):
+            state.guard = ModuleGuard(self._module, written)
         return made
+
+    def _written(self) -> WrittenEntries:
+        """What any of the graphs sets at every call."""
+        return WrittenEntries(
+            (effect.container, effect.key) for made in self for effect in made.captured.effects if effect.habitual
+        )
 
     def _declined(self, reason: str) -> Declined:
         self._note("declined", "capture", f"the module runs as it was: {reason}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -91,3 +93,52 @@ def test_parameters_that_another_thread_replaces_after_every_capture(monkeypatch
     monkeypatch.undo()
     assert torch.equal(fast(X), fast.original(X))
     assert fast.level == "whole graph"
+
+
+class _Remembers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(6, 3, dtype=torch.float64))
+        self.flag = False
+        self.listed = [torch.zeros(())]
+        self.stored = {"y": torch.zeros(()), "kind": 1}
+
+    def forward(self, x: Tensor, remember: bool = False) -> Tensor:
+        y = x @ self.weight
+        if remember:
+            self.listed[0] = y
+        if self.flag:
+            self.stored["y"] = y
+        return y
+
+
+def test_a_new_guard_is_not_taken_for_the_one_before_it() -> None:
+    fast = compiled(_Remembers())
+    with torch.no_grad():
+        fast(X)
+        for value in (2.0, 3.0, 4.0):
+            fast.weight = nn.Parameter(torch.full_like(fast.weight, value))
+            fast(X, remember=value != 2.0)  # the first of these makes the guard anew
+        assert torch.equal(fast(X), fast.original(X))
+
+
+def test_what_one_state_sets_changes_nothing_for_the_others() -> None:
+    fast = compiled(_Remembers())
+    with torch.no_grad():
+        for turn in range(6):
+            fast.flag = bool(turn % 2)
+            assert torch.equal(fast(X), fast.original(X))
+    assert len(fast.specialisations) == 2
+
+
+def test_what_graphs_have_set_is_forgotten_with_them() -> None:
+    fast = compiled(_Remembers())
+    with torch.no_grad():
+        for _ in range(3):
+            fast(X, remember=True)
+        held = weakref.ref(fast.listed[0])
+        fast.listed = [torch.zeros(())]
+        fast.invalidate(graphs=True)
+        gc.collect()
+        assert held() is None
+        assert torch.equal(fast(X), fast.original(X))
