@@ -40,11 +40,11 @@ _LEVELS = ("untouched", "per submodule", "whole graph", "whole graph with assump
 
 
 class _Unknown(Exception):
-    """A call of a kind that has no graph yet."""
+    """A call of a kind that has no graph: not yet, or not any more."""
 
-    def __init__(self, state: State, key: CallKey, accumulating: bool) -> None:
+    def __init__(self, state: State, key: CallKey, known: Declined | None, accumulating: bool) -> None:
         super().__init__()
-        self.state, self.key, self.accumulating = state, key, accumulating
+        self.state, self.key, self.known, self.accumulating = state, key, known, accumulating
 
 
 class CompiledModule(SharedModule):
@@ -98,7 +98,9 @@ class CompiledModule(SharedModule):
                 try:
                     # Tracing writes to the live module: no other call may see that.
                     with self._gate.writing(), self._lock:
-                        self._variants.learn(unknown.state, unknown.key, args, kwargs, unknown.accumulating)
+                        self._variants.learn(
+                            unknown.state, unknown.key, unknown.known, args, kwargs, unknown.accumulating
+                        )
                     dump_as_asked(self)
                 except RunOnce:
                     return self.original(*args, **kwargs)
@@ -124,19 +126,21 @@ class CompiledModule(SharedModule):
         if key is None:
             return self._run_original("an argument is neither a tensor nor a plain constant", args, kwargs)
         if runner is None:
-            raise _Unknown(state, key, accumulating)
+            raise _Unknown(state, key, None, accumulating)
         if isinstance(runner, Declined):
-            return self._run_pieces(args, kwargs)
+            if runner.applies():
+                return self._run_pieces(args, kwargs)
+            raise _Unknown(state, key, runner, accumulating)
         keep = self._accumulation.leaves if self._accumulation is not None and accumulating else None
         try:
             result = runner([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)], state.guard.generation, keep)
         except SlotsChanged as error:
             self._start_again("a parameter or buffer has another shape, dtype, device or owner")
-            raise _Unknown(self._state(), key, accumulating) from error
+            raise _Unknown(self._state(), key, None, accumulating) from error
         except AssumptionViolated as violated:
             with self._lock:
-                self._variants.stale(state, key, violated)
-            raise _Unknown(state, key, accumulating) from violated
+                self._variants.stale(state, key, runner, violated)
+            raise _Unknown(state, key, None, accumulating) from violated
         if runner.captured.effects:
             state.guard.accept_written()
         self.__dict__["_level"] = _LEVELS[3 if runner.captured.assumptions.entries else 2]

@@ -60,6 +60,7 @@ class Specialisation:
         remarks: what lowering had to say.
         lowering_seconds: time spent in the backend so far.
         calls: how often it ran.
+        outdated: whether an assumption of it has ever failed at a call; it serves again when they hold again.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Specialisation:
         self.grad = grad
         self.capture_seconds = capture_seconds
         self.calls = 0
+        self.outdated = False
         self._options = options
         self.remarks: list[Remark] = []
         self.lowering_seconds = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,19 +26,28 @@ __all__ = ["Declined", "RunOnce", "State", "Variants"]
 
 _SETTLING = 2  # calls that may set themselves up before what they do is taken for a habit
 _STATES = 4  # Python states of the module that are remembered at the same time
-_RECAPTURES = 8  # graphs in a row that the same line made useless before they had served
+_RECAPTURES = 8  # graphs in a row that the same line of the same module made useless before they had served
 _SERVED = 10  # calls; a kernel that grows a little every epoch is worth a graph each time
+_PAUSE, _LONGEST_PAUSE = 32, 1024  # calls without a capture after that; doubled by every further graph in the row
 
 
 class RunOnce(Exception):
     """The module sets itself up in this call: run it as it is, and ask again at the next one."""
 
 
-@dataclass(frozen=True)
 class Declined:
-    """Calls of a kind that has no graph, and why."""
+    """Calls of a kind that has no graph.
 
-    reason: str
+    Args:
+        calls: how many of them run as they were written before another graph is tried; by default, all.
+    """
+
+    def __init__(self, calls: int | None = None) -> None:
+        self._left = itertools.repeat(None) if calls is None else itertools.repeat(None, calls)
+
+    def applies(self) -> bool:
+        """Whether this call, which is counted, runs as it was written. Thread-safe."""
+        return next(self._left, self) is None
 
 
 @dataclass
@@ -48,11 +58,13 @@ class State:
         guard: tells whether the module is in that state.
         table: what serves each kind of call.
         families: graphs by kind of call without sizes.
+        paused: kinds without sizes whose graphs became useless too fast.
     """
 
     guard: ModuleGuard
     table: dict[CallKey, Specialisation | Declined] = field(default_factory=dict)
     families: dict[CallKey, list[Specialisation]] = field(default_factory=dict)
+    paused: dict[CallKey, Declined] = field(default_factory=dict)
 
 
 class Variants:
@@ -70,7 +82,7 @@ class Variants:
         self._note = note
         self._states: list[State] = []
         self._settling = 0
-        self._recaptures: Counter[str] = Counter()
+        self._useless: Counter[str] = Counter()  # graphs in a row, by the place that made them so
 
     def __iter__(self) -> Iterator[Specialisation]:
         """Every graph, the oldest first within each state; the state of the last call comes last."""
@@ -97,29 +109,49 @@ class Variants:
         return state
 
     def learn(
-        self, state: State, key: CallKey, args: tuple[Any, ...], kwargs: dict[str, Any], accumulating: bool
+        self,
+        state: State,
+        key: CallKey,
+        known: Declined | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        accumulating: bool,
     ) -> None:
-        """Find or make what serves calls of the kind ``key``.
+        """Find or make what serves calls of the kind ``key``, for which there was ``known`` and nothing else.
 
         Raises:
             RunOnce: the module changes its own state in this call.
         """
-        if key not in state.table:
-            tensors = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
-            state.table[key] = self._find(state, key, tensors) or self._make(
-                state, key, tensors, args, kwargs, accumulating
-            )
+        if state.table.get(key) is not known:
+            return  # another thread was faster
+        family = family_of(key)
+        paused = state.paused.get(family)
+        if paused is not None and paused is not known:
+            state.table[key] = paused
+            return
+        tensors = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        state.table[key] = self._find(state, key, tensors) or self._make(
+            state, key, tensors, args, kwargs, accumulating
+        )
+        state.paused.pop(family, None)
 
-    def stale(self, state: State, key: CallKey, violated: AssumptionViolated) -> None:
+    def stale(self, state: State, key: CallKey, served: Specialisation, violated: AssumptionViolated) -> None:
         """The graph that served ``key`` took something for granted that is no longer so."""
-        served = state.table.pop(key, None)
-        line = violated.assumption.line
-        lasted = isinstance(served, Specialisation) and served.calls >= _SERVED
-        self._recaptures[line] = 0 if lasted else self._recaptures[line] + 1
-        if self._recaptures[line] > _RECAPTURES:
-            state.table[key] = Declined(f"{line} keeps reading other values")
-            self._note("declined", "capture", f"the module runs as it was: {line} keeps reading other values")
-        else:
+        if state.table.get(key) is served:
+            del state.table[key]
+        place, first = violated.assumption.place, not served.outdated
+        served.outdated = True
+        if served.calls >= _SERVED:
+            self._useless[place] = 0
+        elif first:  # a graph counts once, however many kinds of call it serves and however often it comes back
+            self._useless[place] += 1
+        excess = self._useless[place] - _RECAPTURES
+        if excess > 0:
+            calls = min(_PAUSE << (excess - 1), _LONGEST_PAUSE)
+            state.paused[family_of(key)] = Declined(calls)
+            reason = f"{place} keeps reading other values; another graph is tried after {calls} calls"
+            self._note("declined", "capture", f"the module runs as it was: {reason}")
+        elif first:
             self._note("note", "recapture", f"captured again: no longer so: {violated}")
 
     def _find(self, state: State, key: CallKey, tensors: Sequence[torch.Tensor]) -> Specialisation | None:
@@ -162,7 +194,7 @@ class Variants:
 
     def _declined(self, reason: str) -> Declined:
         self._note("declined", "capture", f"the module runs as it was: {reason}")
-        return Declined(reason)
+        return Declined()
 
     def _build(
         self, tensors: Sequence[torch.Tensor], args: tuple[Any, ...], kwargs: dict[str, Any], accumulating: bool

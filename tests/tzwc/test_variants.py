@@ -67,6 +67,96 @@ def test_a_line_that_reads_another_value_at_every_call() -> None:
     assert "keeps reading other values" in _reasons(fast)
 
 
+class _Crops(nn.Module):
+    """Reads how many of its inputs it looks at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(64, 3, dtype=torch.float64))
+        self.end = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = int(self.end.item())
+        return x[:, :n] @ self.weight[:n]
+
+
+def _crop(fast: tzwc.CompiledModule, end: int, batch: int = 2) -> None:
+    fast.end.fill_(end)
+    x = torch.randn(batch, 64, dtype=torch.float64)
+    assert torch.equal(fast(x), fast.original(x))
+
+
+@torch.no_grad()
+def test_graphs_are_counted_and_not_the_kinds_of_call_that_they_serve() -> None:
+    fast = compiled(_Crops())
+    for end in range(1, 10):
+        for batch in (2, 3, 4, 5):
+            _crop(fast, end, batch)
+            assert fast.level == "whole graph with assumptions"
+    _crop(fast, 10)
+    assert fast.level == "untouched"
+
+
+@torch.no_grad()
+def test_graphs_that_come_back_are_not_counted_again() -> None:
+    fast = compiled(_Crops())
+    for turn in range(60):
+        _crop(fast, 1 + turn % 3)
+    assert fast.level == "whole graph with assumptions"
+    assert len(fast.specialisations) == 3
+    assert len(fast.remarks) == 3
+
+
+@torch.no_grad()
+def test_another_graph_is_tried_after_a_pause_that_grows() -> None:
+    fast, levels = compiled(_Crops()), []
+    for call in range(200):
+        _crop(fast, 1 + call % 64)
+        levels.append(fast.level == "untouched")
+    # Nine graphs, a pause of 32 calls, a graph that becomes useless at once, a pause of 64, and so on.
+    assert [call for call in range(200) if not levels[call]] == [*range(9), 9 + 32, 9 + 32 + 1 + 64]
+    assert [r.reason.rpartition("; ")[2] for r in fast.remarks if r.kind == "declined"] == [
+        f"another graph is tried after {calls} calls" for calls in (32, 64, 128)
+    ]
+
+
+@torch.no_grad()
+def test_a_pause_ends_for_good_when_values_stay() -> None:
+    fast = compiled(_Crops())
+    for end in range(1, 11):
+        _crop(fast, end)
+    for _ in range(32 + 20):
+        _crop(fast, 10)
+    assert fast.level == "whole graph with assumptions"
+    _crop(fast, 11)  # the graph before has served
+    assert fast.level == "whole graph with assumptions"
+
+
+@torch.no_grad()
+def test_a_pause_holds_for_other_sizes_too() -> None:
+    fast = compiled(_Crops())
+    for end in range(1, 11):
+        _crop(fast, end)
+    graphs = len(fast.specialisations)
+    for batch in range(3, 20):
+        _crop(fast, 11, batch)
+    assert len(fast.specialisations) == graphs
+
+
+@torch.no_grad()
+def test_layers_that_share_a_line_are_counted_apart() -> None:
+    layers = [_Crops() for _ in range(4)]
+    for layer in layers[:3]:
+        layer.weight = nn.Parameter(torch.ones(64, 64, dtype=torch.float64))
+    fast = compiled(nn.Sequential(*layers), max_specialisations=64)
+    x = torch.randn(2, 64, dtype=torch.float64)
+    for turn in range(32):
+        layers[turn % 4].end.fill_(2 + turn // 4)
+        assert torch.equal(fast(x), fast.original(x))
+        assert fast.level == "whole graph with assumptions"
+    assert "(in 3)" in _reasons(fast)
+
+
 def test_what_another_thread_has_learnt_meanwhile_is_not_learnt_again(monkeypatch: pytest.MonkeyPatch) -> None:
     learn = Variants.learn
 
