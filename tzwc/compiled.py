@@ -151,10 +151,18 @@ class CompiledModule(SharedModule):
             return self._variants.current()
 
     def _run_original(self, reason: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        self._note_bypass(reason)
+        return self.original(*args, **kwargs)
+
+    def _note_bypass(self, reason: str) -> None:
         if reason not in self._bypassed:
             self._bypassed.add(reason)
             self._note("declined", "bypass", f"the module runs as it was: {reason}")
-        return self.original(*args, **kwargs)
+
+    def _replicate_for_data_parallel(self) -> nn.Module:
+        # New ones are made at every call: a graph of one would serve once.
+        self._note_bypass("DataParallel replicates it for every call (DistributedDataParallel does not)")
+        return super()._replicate_for_data_parallel()
 
     def _run_pieces(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run the original with its submodules compiled."""
