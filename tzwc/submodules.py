@@ -15,7 +15,7 @@ __all__ = ["Submodules", "worth_compiling"]
 
 _Call = Callable[..., Any]
 _local = threading.local()
-_CALLED = nn.Module.__call__.__code__  # type: ignore[attr-defined]
+_CALLED = nn.Module.__call__.__code__
 
 
 def worth_compiling(module: nn.Module) -> list[nn.Module]:
