@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import tzwc
 from tests.tzwc.compiled_testing import compiled
 from tests.tzwc.test_faithful import Written, X, pair
-from tzwc.variants import Variants
+from tzwc.dispatch import Dispatcher
 
 
 def _reasons(fast: tzwc.CompiledModule) -> str:
@@ -158,26 +158,26 @@ def test_layers_that_share_a_line_are_counted_apart() -> None:
 
 
 def test_what_another_thread_has_learnt_meanwhile_is_not_learnt_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    learn = Variants.learn
+    learn = Dispatcher.learn
 
-    def twice(*arguments: Any) -> None:
-        learn(*arguments)
-        learn(*arguments)
+    def twice(*arguments: Any) -> bool:
+        return learn(*arguments) and learn(*arguments)
 
-    monkeypatch.setattr(Variants, "learn", twice)
+    monkeypatch.setattr(Dispatcher, "learn", twice)
     fast = compiled(nn.Linear(6, 3).double())
     assert torch.equal(fast(X), fast.original(X))
     assert len(fast.specialisations) == 1
 
 
 def test_parameters_that_another_thread_replaces_after_every_capture(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast, learn = compiled(nn.Linear(6, 3, bias=False).double()), Variants.learn
+    fast, learn = compiled(nn.Linear(6, 3, bias=False).double()), Dispatcher.learn
 
-    def learn_and_replace(*arguments: Any) -> None:
-        learn(*arguments)
+    def learn_and_replace(*arguments: Any) -> bool:
+        learnt = learn(*arguments)
         fast.weight = nn.Parameter(torch.cat([fast.weight.detach(), X[:1]]))
+        return learnt
 
-    monkeypatch.setattr(Variants, "learn", learn_and_replace)
+    monkeypatch.setattr(Dispatcher, "learn", learn_and_replace)
     assert torch.equal(fast(X), fast.original(X))
     assert "the module runs as it was: parameters or attributes keep changing between calls" in _reasons(fast)
     monkeypatch.undo()
