@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from tzwc.graph import alias_groups, location, mutated_arguments
-from tzwc.remarks import Location
+from tzwc.graph import alias_groups, mutated_arguments
 from tzwc.tracing import Read
 from tzwc.watch import TensorWatch, watch_tensors
 
@@ -32,21 +31,26 @@ class Assumption:
             on values.
         expected: a number, a tensor, or sizes.
         slots: names of the placeholders that it follows from.
-        location: where it was read.
-        line: the same, as ``file:line: code``.
+        line: where it was read, as ``file:line: code``.
+        module_path: dotted path of the module that read it.
         of: what the program made of the number; it is this that is expected.
     """
 
     kind: str
     expected: Any
     slots: frozenset[str]
-    location: Location
     line: str
+    module_path: str
     of: Callable[[float], Any] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         shown = list(self.expected.shape) if isinstance(self.expected, Tensor) else self.expected
-        return f"{self.kind} {shown!r} read at {self.line}"
+        return f"{self.kind} {shown!r} read at {self.place}"
+
+    @property
+    def place(self) -> str:
+        """The line, and the module that it runs for: layers that share a line are different places."""
+        return f"{self.line} (in {self.module_path})" if self.module_path else self.line
 
     def holds_for(self, found: Any) -> bool:
         """Whether ``found``, computed again, is what was read."""
@@ -94,7 +98,7 @@ class Assumptions:
         for index, read in enumerate(reads):
             self._about.setdefault(copies[read.node], []).append(index)
         self.entries = tuple(
-            Assumption(r.kind, r.expected, _placeholders(r.node, needed), location(r.node), r.line, r.of) for r in reads
+            Assumption(r.kind, r.expected, _placeholders(r.node, needed), r.line, r.module_path, r.of) for r in reads
         )
 
     def violated(self, tensors: Mapping[str, Tensor]) -> Assumption | None:

@@ -15,20 +15,20 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from tzwc.accumulate import Accumulation, AccumulationError
-from tzwc.call_key import CallKey, call_key
 from tzwc.describe import specialisation_infos, versions
+from tzwc.dispatch import Dispatcher
 from tzwc.environment import dump_as_asked
 from tzwc.errors import InvalidArgumentError
 from tzwc.foreign import exact, examined, shown
 from tzwc.guards import transforms_active
 from tzwc.inspection import Report, diff, dump
+from tzwc.lookup import Bypass, Call, Declined, Hit, Miss
 from tzwc.options import CompileOptions
 from tzwc.pipeline import Stage
 from tzwc.remarks import Remark
 from tzwc.shared_module import SharedModule
-from tzwc.specialisation import AssumptionViolated, SlotsChanged, Specialisation
+from tzwc.specialisation import Specialisation
 from tzwc.submodules import Submodules, worth_compiling
-from tzwc.variants import Declined, RunOnce, State, Variants
 
 __all__ = ["CompiledModule"]
 
@@ -37,14 +37,6 @@ __all__ = ["CompiledModule"]
 _CAPTURES = 3
 
 _LEVELS = ("untouched", "per submodule", "whole graph", "whole graph with assumptions")
-
-
-class _Unknown(Exception):
-    """A call of a kind that has no graph yet."""
-
-    def __init__(self, state: State, key: CallKey, accumulating: bool) -> None:
-        super().__init__()
-        self.state, self.key, self.accumulating = state, key, accumulating
 
 
 class CompiledModule(SharedModule):
@@ -60,7 +52,7 @@ class CompiledModule(SharedModule):
 
     options: CompileOptions
     remarks: list[Remark]
-    _variants: Variants
+    _dispatcher: Dispatcher
     _lock: threading.RLock
     _bypassed: set[str]
     _accumulation: Accumulation | None
@@ -80,7 +72,7 @@ class CompiledModule(SharedModule):
             _parts=[],
             _level="untouched",
         )
-        self.__dict__["_variants"] = Variants(original, options, self._note)
+        self.__dict__["_dispatcher"] = Dispatcher(original, options, self._note)
 
     # --- the call ---------------------------------------------------------------------------------------------------
 
@@ -88,69 +80,61 @@ class CompiledModule(SharedModule):
         """``original(*args, **kwargs)``, compiled; see :func:`tzwc.compile`."""
         if torch.compiler.is_compiling():  # asked here, since the gate itself cannot be traced
             return self.original(*args, **kwargs)
+        accumulating = torch.is_grad_enabled() and self._accumulation is not None
+        call: Call | None = None
         for _ in range(_CAPTURES):
-            try:
-                with self._gate.reading():
-                    return self._call(args, kwargs)
-            except _Unknown as unknown:
-                if self._gate.inside:
-                    return self._run_original("it is called from within a call of itself", args, kwargs)
-                try:
-                    # Tracing writes to the live module: no other call may see that.
-                    with self._gate.writing(), self._lock:
-                        self._variants.learn(unknown.state, unknown.key, args, kwargs, unknown.accumulating)
-                    dump_as_asked(self)
-                except RunOnce:
-                    return self.original(*args, **kwargs)
+            with self._gate.reading():
+                if call is None:
+                    try:
+                        leaves, spec = pytree.tree_flatten((args, kwargs))
+                    except Exception as error:  # of a container that somebody has registered
+                        reason = f"an argument cannot be looked at ({type(error).__name__})"
+                        return self._run_original(reason, args, kwargs)
+                    call = Call(args, kwargs, leaves, spec, accumulating)
+                found = self._find(call)
+                if isinstance(found, Hit):
+                    return self._run(found, call)
+                if isinstance(found, Declined):
+                    return self._run_pieces(args, kwargs)
+                if isinstance(found, Bypass):
+                    return self._run_original(found.reason, args, kwargs)
+            if self._gate.inside:
+                return self._run_original("it is called from within a call of itself", args, kwargs)
+            with self._gate.writing():  # tracing writes to the live module: no other call may see that
+                learnt = self._dispatcher.learn(call, found)
+            if not learnt:
+                return self.original(*args, **kwargs)
+            dump_as_asked(self)
         return self._run_original("parameters or attributes keep changing between calls", args, kwargs)
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        try:
-            leaves, spec = pytree.tree_flatten((args, kwargs))
-        except Exception as error:  # of a container that somebody has registered
-            return self._run_original(f"an argument cannot be looked at ({type(error).__name__})", args, kwargs)
-        reason = transforms_active(leaves)
+    def _find(self, call: Call) -> Hit | Miss | Declined | Bypass:
+        reason = transforms_active(call.leaves)
         if reason is None and type(self) is not CompiledModule:
             reason = f"its class was changed to {type(self).__name__}, which manages parameters on its own"
-        if reason is not None:
-            return self._run_original(reason, args, kwargs)
-        accumulating = torch.is_grad_enabled() and self._accumulation is not None
-        try:
-            state = self._state()
-            key = call_key(state.guard, leaves, spec, accumulating)
-            runner = None if key is None else state.table.get(key)
-        except Exception as error:  # of attributes, or of keys of a dictionary, that raise when they are compared
-            return self._run_original(f"something in it cannot be looked at ({type(error).__name__})", args, kwargs)
-        if key is None:
-            return self._run_original("an argument is neither a tensor nor a plain constant", args, kwargs)
-        if runner is None:
-            raise _Unknown(state, key, accumulating)
-        if isinstance(runner, Declined):
-            return self._run_pieces(args, kwargs)
-        keep = self._accumulation.leaves if self._accumulation is not None and accumulating else None
-        try:
-            result = runner([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)], state.guard.generation, keep)
-        except SlotsChanged as error:
-            self._start_again("a parameter or buffer has another shape, dtype, device or owner")
-            raise _Unknown(self._state(), key, accumulating) from error
-        except AssumptionViolated as violated:
-            with self._lock:
-                self._variants.stale(state, key, violated)
-            raise _Unknown(state, key, accumulating) from violated
-        if runner.captured.effects:
-            state.guard.accept_habits()
-        self.__dict__["_level"] = _LEVELS[3 if runner.captured.assumptions.entries else 2]
+        return self._dispatcher.find(call) if reason is None else Bypass(reason)
+
+    def _run(self, hit: Hit, call: Call) -> Any:
+        accumulation = self._accumulation
+        keep = accumulation.leaves if accumulation is not None and call.accumulating else None
+        result = hit.graph(call.tensors, hit.tensors, keep)
+        if hit.graph.captured.effects:
+            hit.guard.accept_written()
+        self.__dict__["_level"] = _LEVELS[3 if hit.graph.captured.assumptions.entries else 2]
         return result
 
-    def _state(self) -> State:
-        with self._lock:
-            return self._variants.current()
-
     def _run_original(self, reason: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        self._note_bypass(reason)
+        return self.original(*args, **kwargs)
+
+    def _note_bypass(self, reason: str) -> None:
         if reason not in self._bypassed:
             self._bypassed.add(reason)
             self._note("declined", "bypass", f"the module runs as it was: {reason}")
-        return self.original(*args, **kwargs)
+
+    def _replicate_for_data_parallel(self) -> nn.Module:
+        # New ones are made at every call: a graph of one would serve once.
+        self._note_bypass("DataParallel replicates it for every call (DistributedDataParallel does not)")
+        return super()._replicate_for_data_parallel()
 
     def _run_pieces(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run the original with its submodules compiled."""
@@ -175,11 +159,6 @@ class CompiledModule(SharedModule):
         change; ``"per submodule"``, where only submodules could be captured; or ``"untouched"``.
         """
         return self._level
-
-    def _start_again(self, reason: str) -> None:
-        with self._lock:
-            self._variants.forget()
-            self._note("note", "recapture", f"captured again: {reason}")
 
     # --- training ---------------------------------------------------------------------------------------------------
 
@@ -214,7 +193,7 @@ class CompiledModule(SharedModule):
     @property
     def specialisations(self) -> list[Specialisation]:
         """Every graph that was made so far, in order."""
-        return [*self._variants, *(s for part in self._parts for s in part.specialisations)]
+        return [*self._dispatcher, *(s for part in self._parts for s in part.specialisations)]
 
     @property
     def stages(self) -> list[Stage]:
@@ -280,7 +259,7 @@ class CompiledModule(SharedModule):
         for specialisation in self.specialisations:
             specialisation.cache.invalidate()
         if graphs:
-            self._start_again("invalidate(graphs=True)")
+            self._dispatcher.forget("invalidate(graphs=True)")
 
     def _note(self, kind: Any, rule: str, reason: str) -> None:
         self.remarks.append(Remark("capture", kind, rule, reason))

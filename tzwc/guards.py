@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, count
 from operator import attrgetter, is_, itemgetter
 from typing import Any
 
@@ -15,8 +15,9 @@ from torch.utils._device import DeviceContext
 from tzwc.sameness import same
 from tzwc.watch import watch_dicts
 
-__all__ = ["ModuleGuard", "containers", "transforms_active"]
+__all__ = ["ModuleGuard", "WrittenEntries", "containers", "transforms_active"]
 
+_generations = count()  # of all guards: a graph outlives guards, and must not take one's number for another's
 _function_modes: Callable[[], list[Any]] = _get_current_function_mode_stack
 _training = attrgetter("training")
 _global_hooks = [
@@ -33,6 +34,29 @@ _FOREIGN = ("_is_torch_compile", "_compiled_call_impl")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
+class WrittenEntries:
+    """Entries of dictionaries and lists that every call sets itself. Immutable.
+
+    Args:
+        entries: container and key of each. Containers are told apart by identity, and kept alive for that.
+    """
+
+    def __init__(self, entries: Iterable[tuple[Any, Any]] = ()) -> None:
+        self._keys: dict[int, tuple[Any, frozenset[Any]]] = {}
+        for container, key in entries:
+            _, keys = self._keys.get(id(container), (container, frozenset()))
+            self._keys[id(container)] = container, keys | {key}
+
+    def of(self, container: object) -> frozenset[Any]:
+        """The keys of ``container`` among them."""
+        known = self._keys.get(id(container))
+        return frozenset() if known is None else known[1]
+
+    def includes(self, other: WrittenEntries) -> bool:
+        """Whether every entry of ``other`` is one of these."""
+        return all(keys <= self.of(container) for container, keys in other._keys.values())
+
+
 class ModuleGuard:
     """Remembers the structure and the Python attributes of a module tree.
 
@@ -42,44 +66,45 @@ class ModuleGuard:
 
     Args:
         module: the root of the tree.
-        exempt: entries that every call sets itself, as ``(id(dictionary or list), key)``; they are not compared.
+        written: entries that calls set themselves; they are not compared.
 
     Attributes:
         modules: every module of the tree.
-        generation: grows whenever an entry of a module's dictionaries was rebound, even to an equal value.
+        written: as given.
+        generation: another one, unique in this process, whenever an entry of a module's dictionaries was rebound, even
+            to an equal value.
     """
 
-    def __init__(self, module: nn.Module, exempt: Set[tuple[int, Any]] = frozenset()) -> None:
+    def __init__(self, module: nn.Module, written: WrittenEntries | None = None) -> None:
         # TorchScript is refused at capture, and keeps its attributes where they cannot be looked at.
         self.modules = tuple(m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule))
-        self.generation = 0
+        self.written = written = WrittenEntries() if written is None else written
         self._children = [m._modules for m in self.modules if m._modules]
-        self._child_ids = self._ids()
+        self._child_modules = self._children_now()
         self._types = list(map(type, self.modules))
         self._hooks: list[Any] = [getattr(m, name) for m in self.modules for name in _HOOKS]
         self._hook_copies = [hooks.copy() for hooks in self._hooks]
-        self._attributes = [(m.__dict__, *_attribute_getter(m, exempt)) for m in self.modules]
+        self._attributes = [(m.__dict__, *_attribute_getter(m, written)) for m in self.modules]
         # Containers, and objects such as a configuration, are compared by their contents; a list that is replaced by
         # an equal one must still be noticed, since it is the old one whose contents are looked at.
         self._bound = [
             (m.__dict__, *entry)
             for m in self.modules
             for entry in m.__dict__.items()
-            if _is_watched(*entry) and (id(m.__dict__), entry[0]) not in exempt
+            if _is_watched(*entry) and entry[0] not in written.of(m.__dict__)
         ]
-        self._exempt = exempt
         held = list(containers([value for *_, value in self._bound]))
         self._dicts = [c for c in held if isinstance(c, dict)]
-        self._dict_copies = [self._without_exempt(c) for c in self._dicts]
+        self._dict_copies = [self._without_written(c) for c in self._dicts]
         self._lists = [c for c in held if not isinstance(c, dict)]
-        self._list_copies = [self._without_exempt(c) for c in self._lists]
+        self._list_copies = [self._without_written(c) for c in self._lists]
         self._lengths, self._held = list(map(len, self._lists)), list(chain.from_iterable(self._lists))
         # Tensors are read as inputs of the graph, but a program may ask whether there is one.
         self._typed = [
             (m.__dict__, name, torch.Tensor if isinstance(value, torch.Tensor) else type(value))
             for m in self.modules
             for name, value in m.__dict__.items()
-            if isinstance(value, torch.Tensor) or (id(m.__dict__), name) in exempt
+            if isinstance(value, torch.Tensor) or name in written.of(m.__dict__)
         ]
         self._ties = _ties(self.modules)
         self._absent = self._absent_entries()
@@ -88,11 +113,12 @@ class ModuleGuard:
     def _record(self) -> None:
         registries = [d for m in self.modules for d in (m.__dict__, m._parameters, m._buffers, m._modules)]
         watched = [*registries, *self._hooks, *self._dicts]
-        habitual = {container for container, _ in self._exempt}
-        # What every call sets is watched apart, so that it can be recorded again without looking at all the rest.
-        self._set_by_calls = [d for d in watched if id(d) in habitual]
-        self._habits = watch_dicts(self._set_by_calls)
-        self._watch = watch_dicts([d for d in watched if id(d) not in habitual])
+        self.generation = next(_generations)
+        # What calls set is watched apart, so that it can be recorded again without looking at all the rest.
+        self._set_by_calls = [d for d in watched if self.written.of(d)]
+        self._writes = watch_dicts(self._set_by_calls)
+        self._not_written = list(map(self._others, self._set_by_calls))
+        self._watch = watch_dicts([d for d in watched if not self.written.of(d)])
         self.training = bytes(map(_training, self.modules))
         entries = (t for m in self.modules for r in (m._parameters, m._buffers) for t in r.values())
         plain = (v for m in self.modules for v in m.__dict__.values() if isinstance(v, torch.Tensor))
@@ -107,52 +133,59 @@ class ModuleGuard:
             untouched = list(map(len, self._lists)) == self._lengths and all(
                 map(is_, chain.from_iterable(self._lists), self._held)
             )
-            if not untouched and not all(map(_same, map(self._without_exempt, self._lists), self._list_copies)):
+            if not untouched and not all(map(_same, map(self._without_written, self._lists), self._list_copies)):
                 return False
-            if not self._watch.changed() and not self._habits.changed():
+            if not self._watch.changed() and not self._writes.changed():
                 return True
             if not self._unchanged():
                 return False
         except (KeyError, RuntimeError, ValueError):
             return False  # an attribute has gone, or is now something that cannot even be compared
         self._record()
-        self.generation += 1
         return True
 
-    def accept_habits(self) -> None:
-        """A call has just set the exempt entries, and nothing else."""
+    def accept_written(self) -> None:
+        """A call has just set its entries: what else has changed in the same containers is still noticed."""
         if self._set_by_calls:
-            self._habits = watch_dicts(self._set_by_calls)
-            self.generation += 1
+            writes = watch_dicts(self._set_by_calls)  # first, so that a later change shows in it
+            if all(map(_identical, map(self._others, self._set_by_calls), self._not_written)):
+                self._writes = writes
+            self.generation = next(_generations)
 
     def _unchanged(self) -> bool:
         return (
-            self._ids() == self._child_ids
+            len(children := self._children_now()) == len(self._child_modules)
+            and all(map(is_, children, self._child_modules))
             and list(map(type, self.modules)) == self._types
             and self._hooks == self._hook_copies
             and all(_entries(d) == n and _equal(get(d), values) for d, n, get, values in self._attributes)
             and all(d.get(name) is value for d, name, value in self._bound)
             and self._absent_entries() == self._absent
-            and all(map(_same_entries, map(self._without_exempt, self._dicts), self._dict_copies))
+            and all(map(_same_entries, map(self._without_written, self._dicts), self._dict_copies))
             and all(isinstance(d.get(name), kind) for d, name, kind in self._typed)
             and all(a.get(j) is b.get(k) for a, j, b, k in self._ties)
         )
 
-    def _without_exempt(self, container: Any) -> Any:
-        """A copy of ``container`` in which what every call sets itself is reduced to its type."""
-        if not self._exempt or isinstance(container, set):
+    def _without_written(self, container: Any) -> Any:
+        """A copy of ``container`` in which what calls set themselves is reduced to its type."""
+        written = self.written.of(container)
+        if not written or isinstance(container, set):
             return container.copy()
-        me = id(container)
         if isinstance(container, dict):
-            return {k: type(v) if (me, k) in self._exempt else v for k, v in container.items()}
-        return [type(v) if (me, i) in self._exempt else v for i, v in enumerate(container)]
+            return {k: type(v) if k in written else v for k, v in container.items()}
+        return [type(v) if i in written else v for i, v in enumerate(container)]
+
+    def _others(self, container: dict[Any, Any]) -> dict[Any, Any]:
+        """What calls do not set in ``container``."""
+        written = self.written.of(container)
+        return {k: v for k, v in container.items() if k not in written}
 
     def _absent_entries(self) -> list[bool]:
         """Which parameters and buffers are None: a program may ask."""
         return [t is None for m in self.modules for r in (m._parameters, m._buffers) for t in r.values()]
 
-    def _ids(self) -> list[int]:
-        return list(map(id, chain.from_iterable(map(dict.values, self._children))))
+    def _children_now(self) -> list[nn.Module | None]:
+        return list(chain.from_iterable(map(dict.values, self._children)))
 
 
 def _is_watched(name: str, value: object) -> bool:
@@ -187,7 +220,7 @@ def containers(values: Iterable[Any]) -> Iterator[Any]:
             pending.append(value.__dict__)
 
 
-def _attribute_getter(module: nn.Module, exempt: Set[tuple[int, Any]]) -> tuple[int, Any, Any]:
+def _attribute_getter(module: nn.Module, written: WrittenEntries) -> tuple[int, Any, Any]:
     names = [
         name
         for name, value in module.__dict__.items()
@@ -195,7 +228,7 @@ def _attribute_getter(module: nn.Module, exempt: Set[tuple[int, Any]]) -> tuple[
         and name not in _FOREIGN
         and name != "training"
         and not isinstance(value, (torch.Tensor, list, dict, set))
-        and (id(module.__dict__), name) not in exempt
+        and name not in written.of(module.__dict__)
     ]
     getter = itemgetter(*names, "_parameters", "_buffers", "_modules")
     return _entries(module.__dict__), getter, getter(module.__dict__)
@@ -208,6 +241,10 @@ def _entries(attributes: dict[str, Any]) -> int:
 def _equal(now: tuple[Any, ...], then: tuple[Any, ...]) -> bool:
     """Equal, and of the same types: 2 is not 2.0, and 0.0 is not -0.0."""
     return all(a is b or (type(a) is type(b) and a == b and repr(a) == repr(b)) for a, b in zip(now, then, strict=True))
+
+
+def _identical(now: dict[Any, Any], then: dict[Any, Any]) -> bool:
+    return now.keys() == then.keys() and all(now[key] is value for key, value in then.items())
 
 
 def _same_entries(now: dict[Any, Any], then: dict[Any, Any]) -> bool:

@@ -86,6 +86,20 @@ class SharedModule(nn.Module):
             self.original._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
+    def _replicate_for_data_parallel(self) -> nn.Module:
+        """A replica of the original, with the hooks of both.
+
+        ``DataParallel`` replaces parameters, buffers and submodules of what it gets. It gets no wrapper, which would
+        hand these on to the original.
+        """
+        replica: nn.Module = self.original._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
+        for name, own in self.__dict__.items():
+            if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")) and own:
+                theirs = replica.__dict__[name]
+                inner, outer = (own, theirs) if "pre" in name else (theirs, own)  # the wrapper's are the outer ones
+                replica.__dict__[name] = type(theirs)({**inner, **outer})
+        return replica
+
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The original's state dict, under the original's names."""
         return self.original.state_dict(*args, **kwargs)

@@ -53,7 +53,10 @@ class SlotTable:
         self.slots: list[Slot] = []
         self.tensors: dict[str, Tensor] = {}
         self._places: dict[int, tuple[SlotKind, str, Any, Any]] = {}
+        # The program may replace them while it is traced: no other tensor may get the identity of one of these then.
+        self._held: list[Tensor] = []
         for kind, path, container, key in _tensors_of(module):
+            self._held.append(container[key])
             self._places.setdefault(id(container[key]), (kind, path, container, key))
 
     def identities(self) -> frozenset[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -13,6 +14,7 @@ from tzwc.assumptions import Assumption, AssumptionGuard
 from tzwc.cache import StaticCache
 from tzwc.double_backward import finished
 from tzwc.effects import replay
+from tzwc.errors import CaptureError
 from tzwc.graph import fake_mode_of, is_mutating
 from tzwc.graph_capture import Capture
 from tzwc.lowering import Lowered, lower
@@ -24,19 +26,18 @@ from tzwc.shapes import is_symbolic
 from tzwc.split import Split, split
 from tzwc.watch import watch_tensors
 
-__all__ = ["AssumptionViolated", "SlotsChanged", "Specialisation"]
+__all__ = ["Outdated", "Specialisation"]
 
 
-class SlotsChanged(Exception):
-    """A parameter or buffer no longer has the layout that the graph was made for; capture again."""
+@dataclass(frozen=True)
+class Outdated:
+    """Why a graph cannot serve a call.
 
+    Attributes:
+        assumption: that no longer holds; ``None`` when a parameter or buffer is gone or has another layout.
+    """
 
-class AssumptionViolated(Exception):
-    """A value that the graph takes for granted is another one now; another graph is needed."""
-
-    def __init__(self, assumption: Assumption) -> None:
-        super().__init__(str(assumption))
-        self.assumption = assumption
+    assumption: Assumption | None = None
 
 
 Keep = Callable[["Specialisation", Sequence[torch.Tensor]], Sequence[torch.Tensor]]
@@ -60,6 +61,7 @@ class Specialisation:
         remarks: what lowering had to say.
         lowering_seconds: time spent in the backend so far.
         calls: how often it ran.
+        outdated: whether an assumption of it has ever failed at a call; it serves again when they hold again.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Specialisation:
         self.grad = grad
         self.capture_seconds = capture_seconds
         self.calls = 0
+        self.outdated = False
         self._options = options
         self.remarks: list[Remark] = []
         self.lowering_seconds = 0.0
@@ -90,11 +93,14 @@ class Specialisation:
         )
         self.split: Split = split(captured.module, [slot.name for slot in captured.slots], captured.inputs)
         self._slots = captured.slots
-        self._generation = -1
         self._refetch = any(not isinstance(slot.container, dict) for slot in captured.slots)
-        self._tensors: list[torch.Tensor] = self._fetch()
-        self._layouts = watch_tensors(self._tensors, content=False, compare_bytes=False)
-        self._compiled_for = list(map(_layout, self._tensors))
+        tensors = self._fetch()
+        if tensors is None:
+            raise CaptureError("a parameter or buffer that the graph reads is not held by the module any more")
+        # One object, so that a thread never sees the tensors of one generation with the number of another.
+        self._fetched: tuple[int, list[torch.Tensor]] = -1, tensors
+        self._layouts = watch_tensors(tensors, content=False, compare_bytes=False)
+        self._compiled_for = list(map(_layout, tensors))
         position = {slot.name: i for i, slot in enumerate(captured.slots)}
         read = sorted({position[name] for value in self.split.program.values for name in value.slots})
         self._static_positions = read
@@ -115,7 +121,7 @@ class Specialisation:
 
     def parameters(self) -> tuple[list[torch.Tensor], list[str]]:
         """The parameters that the graph read at its last call, and their dotted names."""
-        chosen = [(t, s.path) for t, s in zip(self._tensors, self._slots, strict=True) if s.kind == "parameter"]
+        chosen = [(t, s.path) for t, s in zip(self._fetched[1], self._slots, strict=True) if s.kind == "parameter"]
         return [tensor for tensor, _ in chosen], [path for _, path in chosen]
 
     def evaluate_static(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -125,25 +131,38 @@ class Specialisation:
             dict(zip(names, tensors, strict=True)), range(len(self.split.program.values))
         )
 
-    def __call__(self, inputs: Sequence[torch.Tensor], generation: int, keep: Keep | None = None) -> Any:
-        """Run on the tensor leaves of the arguments, in order; returns the module's result.
+    def look_up(self, generation: int) -> list[torch.Tensor] | Outdated:
+        """The tensors of the slots for a call now, or why the graph cannot serve it.
 
         Args:
             generation: of the module guard; slots are read again when it differs from that of the last call.
-            keep: gives the kept values; by default the cache does.
-
-        Raises:
-            SlotsChanged: a slot is gone or has another layout.
-            AssumptionViolated: the graph takes a value for granted that has changed.
         """
-        if generation != self._generation or self._refetch:
-            self._tensors = self._fetch()
-            self._generation = generation
-        tensors = self._tensors
-        if self._layouts.changed(tensors):
-            self._check_layouts(tensors)
+        fetched, known = self._fetched
+        tensors: list[torch.Tensor] | None = known
+        if generation != fetched or self._refetch:
+            tensors = self._fetch()
+            if tensors is None:
+                return Outdated()
+            self._fetched = generation, tensors
+        assert tensors is not None
+        if self._layouts.changed(tensors) and not self._fits(tensors):
+            return Outdated()
         if self.captured.assumptions.entries:
-            self._check_assumptions()
+            violated = self._assumed.violated(self._pick_assumed(tensors))
+            if violated is not None:
+                return Outdated(violated)
+        return tensors
+
+    def __call__(
+        self, inputs: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor], keep: Keep | None = None
+    ) -> Any:
+        """Run the graph.
+
+        Args:
+            inputs: tensors among the arguments, in order.
+            tensors: of the slots, as :meth:`look_up` gave them.
+            keep: gives the kept values; by default the cache does.
+        """
         static = self._pick_static(tensors)
         kept = self.cache.get(static) if keep is None else keep(self, static)
         arguments = [*self._pick_residual(tensors), *kept, *inputs]
@@ -158,17 +177,8 @@ class Specialisation:
 
     def holds(self) -> bool:
         """Whether what the graph takes for granted is so."""
-        try:
-            self._tensors = self._fetch()
-            self._check_assumptions()
-        except (SlotsChanged, AssumptionViolated):
-            return False
-        return True
-
-    def _check_assumptions(self) -> None:
-        violated = self._assumed.violated(self._pick_assumed(self._tensors))
-        if violated is not None:
-            raise AssumptionViolated(violated)
+        tensors = self._fetch()
+        return tensors is not None and self._assumed.violated(self._pick_assumed(tensors)) is None
 
     def _run(self, inputs: Sequence[torch.Tensor], arguments: Sequence[torch.Tensor]) -> Sequence[Any]:
         code = self._code_for(inputs, arguments)
@@ -187,20 +197,20 @@ class Specialisation:
         self._proven.add(id(code))
         return outputs
 
-    def _check_layouts(self, tensors: list[torch.Tensor]) -> None:
-        """Accept tensors that differ in ``requires_grad`` alone, which is part of the caller's key."""
+    def _fits(self, tensors: list[torch.Tensor]) -> bool:
+        """Whether tensors differ in ``requires_grad`` at most, which is part of the caller's key."""
         if list(map(_layout, tensors)) != self._compiled_for:
-            raise SlotsChanged
+            return False
         self._layouts = watch_tensors(tensors, content=False, compare_bytes=False)
+        return True
 
-    def _fetch(self) -> list[torch.Tensor]:
+    def _fetch(self) -> list[torch.Tensor] | None:
+        """What the slots hold now; ``None`` when one of them holds no tensor any more."""
         try:
             tensors = [slot.container[slot.key] for slot in self._slots]
-        except (KeyError, IndexError) as error:
-            raise SlotsChanged from error
-        if not all(isinstance(t, torch.Tensor) for t in tensors):
-            raise SlotsChanged
-        return tensors
+        except (KeyError, IndexError):
+            return None
+        return tensors if all(isinstance(t, torch.Tensor) for t in tensors) else None
 
     def _code_for(self, inputs: Sequence[torch.Tensor], arguments: Sequence[torch.Tensor]) -> Lowered:
         key = tuple((t.shape, t.stride()) for t in inputs)

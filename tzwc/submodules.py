@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 __all__ = ["Submodules", "worth_compiling"]
 
 _Call = Callable[..., Any]
 _local = threading.local()
+_CALLED = nn.Module.__call__.__code__
 
 
 def worth_compiling(module: nn.Module) -> list[nn.Module]:
@@ -58,6 +61,9 @@ class _Diversion:
         self._module = module
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        called = self._module if torch.compiler.is_compiling() else _called(self._module)
+        if called is not self._module:
+            return called._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
         routes: dict[int, _Call] = getattr(_local, "routes", {})
         # Taken out while it runs, so that an implementation that calls the original reaches it.
         implementation = routes.pop(id(self._module), None)
@@ -67,6 +73,13 @@ class _Diversion:
             return implementation(*args, **kwargs)
         finally:
             routes[id(self._module)] = implementation
+
+
+def _called(module: nn.Module) -> nn.Module:
+    """The module that is called through the diversion of ``module``: replicas for ``DataParallel`` share it."""
+    frame = sys._getframe(2)
+    called = frame.f_locals.get("self") if frame.f_code is _CALLED else None
+    return called if isinstance(called, nn.Module) else module
 
 
 @contextmanager

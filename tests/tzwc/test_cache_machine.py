@@ -7,6 +7,7 @@ find out. ``check="version"`` is not asked to notice what its documentation says
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 
 import hypothesis.strategies as st
@@ -19,6 +20,7 @@ from torch.nn.utils import parametrize, prune
 
 import tzwc
 import tzwc.cache
+import tzwc.guards
 import tzwc.specialisation
 from tests.conftest import examples
 from tests.tzwc.programs import HyperConv, example
@@ -31,11 +33,35 @@ HIDDEN = 6
 SLOW = st.sampled_from(["slow.0.weight", "slow.0.bias", "slow.2.weight", "slow.2.bias"])
 ANY = st.sampled_from([*("slow.0.weight", "slow.2.weight", "slow.2.bias"), "enter.weight", "leave.bias"])
 FACTOR = st.sampled_from([-2.0, 0.5, 1.5])
+WHERE = st.sampled_from(["attribute", "dictionary", "list"])
 
 
 class _Scaled(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         return 1.5 * weight
+
+
+class _Remembers(HyperConv):
+    """Leaves its result in an attribute, a dictionary or a list when it is asked to: each another kind of call."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__(hidden=hidden)
+        self.last = torch.zeros(())
+        self.results = {"last": torch.zeros(())}
+        self.listed = [torch.zeros(())]
+
+    def forward(self, x: Tensor, remember: str = "") -> Tensor:
+        y = super().forward(x)
+        if remember == "attribute":
+            self.last = y.detach()
+        elif remember == "dictionary":
+            self.results["last"] = y.detach()
+        elif remember == "list":
+            self.listed[0] = y.detach()
+        return y
+
+    def remembered(self, where: str) -> Tensor:
+        return {"attribute": self.last, "dictionary": self.results["last"], "list": self.listed[0]}[where]
 
 
 class Machine(RuleBasedStateMachine):
@@ -46,7 +72,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.model = HyperConv(hidden=HIDDEN).double().eval()
+        self.model = _Remembers(HIDDEN).double().eval()
         # The other passes have tests of their own; without them a new capture takes a fraction of the time.
         self.fast = tzwc.compile(self.model, backend="eager", passes=["hoist_static"], verify=False, check=self.check)
         self.x = example()
@@ -71,7 +97,9 @@ class Machine(RuleBasedStateMachine):
             self.compare()
 
     def compare(self) -> None:
-        found, expected = self.fast(self.x), self.model(self.x)
+        self.compare_results(self.fast(self.x), self.model(self.x))
+
+    def compare_results(self, found: Tensor, expected: Tensor) -> None:
         scale = max([1.0, *expected.detach().abs().flatten().tolist()])
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-10 * scale)
 
@@ -100,6 +128,20 @@ class Machine(RuleBasedStateMachine):
             assert (a is None) == (p.grad is None)
             if a is not None and p.grad is not None:
                 torch.testing.assert_close(a, p.grad, rtol=1e-9, atol=1e-9 * max(1.0, p.grad.abs().max().item()))
+
+    @rule(where=WHERE)
+    def call_with_a_side_effect(self, where: str) -> None:
+        with torch.no_grad():
+            found, remembered = self.fast(self.x, remember=where), self.model.remembered(where)
+            expected = self.model(self.x)
+        self.compare_results(found, expected)
+        self.compare_results(remembered, expected)
+
+    @rule(name=SLOW, factor=FACTOR, where=WHERE)
+    def replace_and_call_with_a_side_effect(self, name: str, factor: float, where: str) -> None:
+        """No call of another kind comes in between: the graphs of those have not seen the new parameter."""
+        self.replace_parameter(name, factor)
+        self.call_with_a_side_effect(where)
 
     @rule(mode=st.booleans())
     def train_or_eval(self, mode: bool) -> None:
@@ -156,6 +198,13 @@ class Machine(RuleBasedStateMachine):
             self.average[name] = 0.5 * self.average[name] + 0.5 * value.clone()
 
     # --- changes of pointer, identity or layout ---
+
+    @rule(name=ANY, factor=FACTOR)
+    def replace_parameter(self, name: str, factor: float) -> None:
+        if not self.parametrized:
+            module, key = self.owner(name)
+            old = self.parameter(name)
+            setattr(module, key, nn.Parameter(old.detach() * factor, requires_grad=old.requires_grad))
 
     @rule(name=SLOW, factor=FACTOR)
     def set_data(self, name: str, factor: float) -> None:
@@ -300,6 +349,7 @@ DISABLED: dict[str, tuple[type[Machine], object, str, object]] = {
     "layout": (VersionMachine, python_watch, "layout_of", _without_layout),
     "identity": (VersionMachine, python_watch.Record, "differs", _without_identity),
     "bytes": (Machine, python_watch, "raw_view", _without_bytes),
+    "generation": (VersionMachine, tzwc.guards, "_generations", itertools.repeat(0)),
     "optimiser hook": (VersionMachine, torch.autograd.graph, "increment_version", _without_hook),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tzwc.test_faithful import Written, X, pair
-from tzwc.guards import ModuleGuard
+from tzwc.guards import ModuleGuard, WrittenEntries
 
 
 class _Halves(TorchFunctionMode):
@@ -95,14 +97,54 @@ def test_tensors_in_a_dictionary_may_be_replaced() -> None:
         assert len(fast.specialisations) == graphs
 
 
-def test_habits_of_a_module_that_has_none() -> None:
+def test_writes_of_a_module_that_has_none() -> None:
     module = nn.Linear(2, 2)
     guard = ModuleGuard(module)
-    guard.accept_habits()
+    before = guard.generation
+    guard.accept_written()
     assert guard.holds()
-    assert guard.generation == 0
+    assert guard.generation == before
     module.extra = 1  # type: ignore[assignment]
     assert not guard.holds()
+
+
+def test_no_two_guards_have_a_generation_in_common() -> None:
+    module = nn.Linear(2, 2)
+    guards = [ModuleGuard(module), ModuleGuard(module)]
+    seen = {guard.generation for guard in guards}
+    for _ in range(3):
+        module.weight = nn.Parameter(torch.ones(2, 2))
+        assert all(guard.holds() for guard in guards)
+        seen |= {guard.generation for guard in guards}
+    assert len(seen) == 8
+
+
+def test_what_somebody_else_sets_while_a_call_runs_is_noticed() -> None:
+    module = nn.Linear(2, 2)
+    module.last, module.scale = torch.ones(2), 1.0  # type: ignore[assignment]
+    guard = ModuleGuard(module, WrittenEntries([(module.__dict__, "last")]))
+    module.last = torch.zeros(2)
+    guard.accept_written()
+    assert guard.holds()
+    module.last, module.scale = torch.ones(2), 2.0  # type: ignore[assignment]
+    guard.accept_written()
+    assert not guard.holds()
+
+
+def test_written_entries_keep_their_containers_alive() -> None:
+    """Another dictionary could get the identity of one that is gone, and would not be looked at."""
+
+    class Container(dict[str, int]):
+        pass
+
+    container = Container(a=1)
+    alive = weakref.ref(container)
+    written = WrittenEntries([(container, "a")])
+    del container
+    gc.collect()
+    assert alive() is not None
+    assert written.of(alive()) == {"a"}
+    assert written.of(Container(a=1)) == frozenset()
 
 
 class _Incomparable:

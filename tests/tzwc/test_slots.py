@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
 
 import tzwc
 from tzwc.graph_capture import capture
-from tzwc.slots import placeholder_name
+from tzwc.slots import SlotTable, placeholder_name
 
 
 class _Holder:
@@ -91,3 +94,12 @@ def test_an_input_may_be_called_like_a_kept_value() -> None:
             assert all(map(torch.equal, found, expected))
             found[1].zero_()  # a copy of what is kept
     assert fast.level == "whole graph"
+
+
+def test_a_tensor_that_is_replaced_while_the_module_is_traced_keeps_its_identity() -> None:
+    module = _Hanging()
+    table, held = SlotTable(module), weakref.ref(module.plain)
+    del module.plain
+    gc.collect()
+    assert held() is not None
+    assert id(held()) in table.identities()

@@ -51,6 +51,11 @@ class Origins:
             "stack_trace": "".join(reversed(frames)),
         }
 
+    def module_path(self) -> str:
+        """Dotted path of the innermost module whose forward is being run; empty for the root, and outside of any."""
+        stack: dict[str, Any] = self.here()["nn_module_stack"]
+        return next(reversed(stack), "")
+
     def line(self) -> str:
         """The user's line that is being run, as ``file:line: code``; empty when there is none."""
         frame: FrameType | None = sys._getframe(1)

@@ -71,6 +71,7 @@ class Read:
             shape depends on values.
         expected: what was read: a number, a tensor, or sizes.
         line: the user's line, as ``file:line: code``.
+        module_path: dotted path of the module whose forward that line belongs to.
         of: what the program made of the number; it is this that is expected.
     """
 
@@ -78,6 +79,7 @@ class Read:
     kind: ReadKind
     expected: Any
     line: str
+    module_path: str
     of: Callable[[float], Any] | None = None
 
 
@@ -118,7 +120,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Note that the program went on with a value that it took out of ``node``."""
         if (node, kind) not in self._read_already:
             self._read_already.add((node, kind))
-            self.reads.append(Read(node, kind, expected, self.origins.line()))
+            self.reads.append(Read(node, kind, expected, self.origins.line(), self.origins.module_path()))
 
     def number(self, tensor: Tensor) -> Number:
         """The float that a static tensor holds; what the program makes of it becomes an assumption."""
@@ -127,10 +129,10 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             value = float(aten._local_scalar_dense.default(tensor))
         node.meta["val"] = value
         self.numbers = True
-        line = self.origins.line()
+        line, path = self.origins.line(), self.origins.module_path()
 
         def note(of: Callable[[float], Any]) -> None:
-            self.reads.append(Read(node, "value", of(value), line, of))
+            self.reads.append(Read(node, "value", of(value), line, path, of))
 
         return Number(value, note)
 
