@@ -233,7 +233,10 @@ def test_every_process_has_empty_caches_and_the_allocator_it_is_named_for(tmp_pa
 def test_contenders_and_cells_by_default() -> None:
     inductor = choose(None, "inductor")
     assert inductor[:4] == ("eager", "eager+allocator", "compile", "compile+allocator")
-    assert {name.removesuffix("+allocator") for name in inductor} == CONTENDERS.keys() - {"freezing_max_autotune"}
+    assert {name.removesuffix("+allocator") for name in inductor} == CONTENDERS.keys() - {
+        "freezing_max_autotune",
+        "reduce_overhead",
+    }
     assert choose(None, "eager") == ("eager", "eager+allocator", "compile", "compile+allocator", "tzwc",
                                      "tzwc+allocator")  # fmt: skip
     assert choose(["tzwc", "tzwc"], "eager") == ("tzwc",)

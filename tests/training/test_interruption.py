@@ -15,6 +15,7 @@ import pytest
 from tzwc.training import Checkpoint, Trainer
 
 pty = pytest.importorskip("pty")
+pytestmark = pytest.mark.slow(reason="every test starts the command and waits for epochs")
 
 # The task ``digits`` with a model that takes milliseconds a step, in a process that is otherwise ``tzwc``.
 SMALL = """
