@@ -2,8 +2,8 @@
 
 ``python benchmarks/gpu.py [--device cpu] [--presets P,…] [--seconds 480] [--out FILE]``, or ``make gpu``.
 
-It ends within ``--seconds``: cells come in order of importance, every process is killed at its deadline, and what found no time is
-named. Exit code 2 without a GPU, 1 if tests failed or nothing was measured.
+It ends within ``--seconds``: cells come in order of importance, every process is killed at its deadline, and what found
+no time is named. Exit code 2 without a GPU, 1 if tests failed or nothing was measured.
 """
 
 from __future__ import annotations

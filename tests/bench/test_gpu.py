@@ -74,7 +74,7 @@ def pids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_what_dies_or_hangs_has_a_row_and_ends_in_time(gpu: Any, pids: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``compile`` hangs, ``contiguous`` raises, ``max_autotune`` exits, ``freezing`` dies between two rounds."""
-    monkeypatch.setattr(gpu, "_CELL", 20.0)
+    monkeypatch.setattr(gpu, "_CELL", 30.0)
     names = ("eager", "contiguous", "max_autotune", "freezing", "compile", "tzwc")
     options = gpu.Options("cpu", ("digits",), names, rounds=2)
     cells: list[Cell] = []
