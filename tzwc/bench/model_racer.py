@@ -49,7 +49,7 @@ class Racer:
             return {}
         left = self.end - time.monotonic()
         try:
-            if left <= 0:
+            if left < 0.1:
                 raise ProcessError("no time was left")
             return self._process.ask({"do": do, **request}, round(min(self._limit, left), 1))
         except ProcessError as error:
