@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit test-deep coverage format benchmark clean
+.PHONY: help demo test lint types unit all-tests gpu test-deep coverage format benchmark clean
 
 help:  ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ help:  ## List the targets
 demo: $(DEMO_READY)  ## Train the digits model, compile it, check it against eager and measure it
 	$(BIN)/tzwc demo
 
-test: lint types unit  ## Everything that must hold: ruff, mypy --strict, pytest
+test: lint types all-tests  ## Everything that must hold: ruff, mypy --strict, pytest
 
 lint: $(TEST_READY)  ## ruff: rules and formatting
 	$(BIN)/ruff check .
@@ -28,8 +28,16 @@ lint: $(TEST_READY)  ## ruff: rules and formatting
 types: $(TEST_READY)  ## mypy --strict on tzwc, tzwc.passes and tzwc.models
 	$(BIN)/mypy
 
-unit: $(TEST_READY)  ## pytest, a process for each core (four at most: each takes 1.5 GB)
-	$(BIN)/python -m pytest -q --durations=5 -n auto --maxprocesses=4 --dist=loadfile
+PYTEST := $(BIN)/python -m pytest -q --durations=5 -n auto --maxprocesses=4 --dist=loadfile
+
+unit: $(TEST_READY)  ## pytest without what is slow, for every day; a process for each core (four at most: each takes 1.5 GB)
+	$(PYTEST) -m 'not slow and not inductor'
+
+all-tests: $(TEST_READY)  ## pytest, all of it
+	$(PYTEST)
+
+gpu: $(TEST_READY)  ## With a CUDA GPU: its tests, then eager, torch.compile and tzwc on it, in eight minutes
+	$(BIN)/python benchmarks/gpu.py
 
 test-deep: $(TEST_READY)  ## The properties alone, with hundreds of times the examples: hours; what failed comes first next time
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -q --durations=0 --durations-min=60 -n auto --maxprocesses=4

@@ -101,8 +101,9 @@ def model(
         str | None,
         typer.Option(
             metavar="A,B,…",
-            help="Of eager, compile, contiguous, max_autotune, freezing, freezing_max_autotune, tzwc, each also with "
-            "its allocator tuned, as NAME+allocator; by default all but freezing_max_autotune.",
+            help="Of eager, compile, contiguous, reduce_overhead, max_autotune, freezing, freezing_max_autotune, "
+            "tzwc, each also with its allocator tuned, as NAME+allocator; by default all but reduce_overhead and "
+            "freezing_max_autotune.",
         ),
     ] = None,
     device: Device = "cpu",

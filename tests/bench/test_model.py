@@ -122,13 +122,13 @@ def by_name(cell: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @pytest.mark.usefixtures("pids")
 def test_whatever_fails_is_told_and_does_not_lose_the_others() -> None:
     names = "eager,compile,contiguous,max_autotune,freezing,freezing+allocator,tzwc"
-    result = bench("--presets", "digits", "--batches", "4", "--contenders", names, "--rounds", "3", "--limit", "5",
+    result = bench("--presets", "digits", "--batches", "4", "--contenders", names, "--rounds", "3", "--limit", "15",
                    "--json")  # fmt: skip
     assert result.exit_code == 0, result.output
     inference, training = json.loads(result.stdout)["cells"]
     rows = by_name(inference)
     assert list(rows) == names.split(",")
-    assert rows["compile"]["error"] == "no answer within 5 s"
+    assert rows["compile"]["error"] == "no answer within 15 s"
     assert rows["contiguous"]["error"] == "ValueError: [no] layout"
     assert rows["max_autotune"]["error"] == "the process ended with exit code 1: no compiler"
     assert rows["freezing"]["error"] == "the process ended with exit code 5"
@@ -161,7 +161,7 @@ def test_tables_for_people_and_progress_beside_them(pids: Path) -> None:
 
 def test_an_interrupt_ends_all_processes_and_loses_nothing(pids: Path, tmp_path: Path) -> None:
     def interrupt() -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline and not over.wait(0.02):
             if len(list(pids.iterdir())) == 3:  # compile, which hangs, has come
                 os.kill(os.getpid(), signal.SIGINT)
@@ -233,7 +233,10 @@ def test_every_process_has_empty_caches_and_the_allocator_it_is_named_for(tmp_pa
 def test_contenders_and_cells_by_default() -> None:
     inductor = choose(None, "inductor")
     assert inductor[:4] == ("eager", "eager+allocator", "compile", "compile+allocator")
-    assert {name.removesuffix("+allocator") for name in inductor} == CONTENDERS.keys() - {"freezing_max_autotune"}
+    assert {name.removesuffix("+allocator") for name in inductor} == CONTENDERS.keys() - {
+        "freezing_max_autotune",
+        "reduce_overhead",
+    }
     assert choose(None, "eager") == ("eager", "eager+allocator", "compile", "compile+allocator", "tzwc",
                                      "tzwc+allocator")  # fmt: skip
     assert choose(["tzwc", "tzwc"], "eager") == ("tzwc",)

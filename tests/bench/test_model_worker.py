@@ -95,7 +95,7 @@ def test_a_process_answers_until_its_standard_input_ends(tmp_path: Path) -> None
             replies.append(json.loads(process.stdout.readline()))
         process.stdin.close()
         assert process.stdout.read() == ""
-        assert process.wait(20) == 0
+        assert process.wait(300) == 0
     assert replies[0]["error"].startswith("InvalidArgumentError: preset 'nothing' is unknown")
     assert replies[1] == {}
     assert replies[2]["error"].startswith("AssertionError")  # there was no first call

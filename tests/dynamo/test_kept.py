@@ -24,7 +24,7 @@ class _Meeting(dict[Any, Any]):
 
     def get(self, key: Any, default: Any = None) -> Any:
         found = super().get(key, default)
-        self._all.wait(timeout=60)
+        self._all.wait(timeout=300)
         return found
 
 

@@ -7,7 +7,6 @@ import gzip
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -88,11 +87,9 @@ def test_words_and_numbers_of_other_classes_are_taken_as_what_they_are() -> None
 
 
 def test_many_blocks_are_checked_quickly() -> None:
-    """The channels of every block were multiplied anew for every other block: minutes."""
-    start = time.perf_counter()
-    spec = terminator_spec("digits", factors=(12,) + (1,) * 3000)
-    assert spec.channels == (1,) + (12,) * 3001
-    assert time.perf_counter() - start < 10
+    """The channels of every block were multiplied anew for every other block: hours, more than any test may take."""
+    spec = terminator_spec("digits", factors=(12,) + (1,) * 12_000)
+    assert spec.channels == (1,) + (12,) * 12_001
 
 
 def test_a_model_too_large_for_the_machine() -> None:

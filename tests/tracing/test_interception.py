@@ -78,7 +78,7 @@ _entered, _left, _found = threading.Event(), threading.Event(), list[Any]()
 
 def _meet(module: Any, x: Tensor) -> Tensor:
     _entered.set()
-    assert _left.wait(30)
+    assert _left.wait(300)
     return x * module.weight
 
 
@@ -86,7 +86,7 @@ def test_other_threads_get_what_they_ask_for() -> None:
     """Meanwhile, a thread does what would be refused, and nobody notices."""
 
     def other() -> None:
-        assert _entered.wait(30)
+        assert _entered.wait(300)
         try:
             tensor = torch.arange(3.0)
             tensor.data = 2 * tensor

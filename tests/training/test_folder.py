@@ -30,7 +30,7 @@ def test_two_runs_in_one_folder(tmp_path: Path) -> None:
 
 def test_the_lock_of_a_killed_run_is_gone_and_its_half_written_files_too(tmp_path: Path) -> None:
     code = "import sys, pathlib, time; from tzwc.training.tenancy import alone\n"
-    code += "with alone(pathlib.Path(sys.argv[1])): print('in', flush=True); time.sleep(100)"
+    code += "with alone(pathlib.Path(sys.argv[1])): print('in', flush=True); time.sleep(10_000)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, env=environment

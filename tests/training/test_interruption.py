@@ -15,6 +15,7 @@ import pytest
 from tzwc.training import Checkpoint, Trainer
 
 pty = pytest.importorskip("pty")
+pytestmark = pytest.mark.slow(reason="every test starts the command and waits for epochs")
 
 # The task ``digits`` with a model that takes milliseconds a step, in a process that is otherwise ``tzwc``.
 SMALL = """
@@ -47,7 +48,7 @@ def press(command: tuple[str, ...], folder: Path, *awaited: str) -> tuple[int, s
         command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     )
     os.close(theirs)
-    shown, pending, end = "", list(awaited), time.monotonic() + 300
+    shown, pending, end = "", list(awaited), time.monotonic() + 600
     try:
         while time.monotonic() < end:
             if not select.select([ours], [], [], 1.0)[0]:
@@ -62,7 +63,7 @@ def press(command: tuple[str, ...], folder: Path, *awaited: str) -> tuple[int, s
             if pending and pending[0] in shown:
                 pending.pop(0)
                 os.killpg(process.pid, signal.SIGINT)  # as the terminal does
-        code = process.wait(timeout=60)
+        code = process.wait(timeout=300)
     finally:
         process.kill()
         os.close(ours)
@@ -80,7 +81,9 @@ def test_ctrl_c_stops_behind_a_step_and_the_run_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("awaited", ["loss ", "epoch 1 of 2000"], ids=["first epoch", "second epoch"])
 def test_a_second_ctrl_c_stops_at_once_and_leaves_the_last_epoch(awaited: str, tmp_path: Path) -> None:
-    slow = SMALL.replace("from tzwc.cli", "from tests.training.test_interruption import hold; hold()\nfrom tzwc.cli")
+    first = 0 if awaited == "loss " else 22
+    held = f"from tests.training.test_interruption import hold; hold({first})\nfrom tzwc.cli"
+    slow = SMALL.replace("from tzwc.cli", held)
     code, shown = press((sys.executable, "-c", slow, *TRAIN[3:]), tmp_path, awaited, AGAIN)
     assert code == 130, shown
     assert "Traceback" not in shown
@@ -93,13 +96,13 @@ def test_a_second_ctrl_c_stops_at_once_and_leaves_the_last_epoch(awaited: str, t
         assert not list((tmp_path / "run").glob(".*"))
 
 
-def hold() -> None:
-    """Make steps last so long that two signals fall into one, once a signal can be answered."""
+def hold(first: int) -> None:
+    """Make the steps behind ``first`` last until a second signal ends one of them."""
     batch = Trainer._batch
 
     def slow(self: Trainer) -> object:
-        if self.step % 22 in (1, 2):
-            time.sleep(3)
+        if self.step - first in (1, 2):
+            time.sleep(300)
         return batch(self)
 
     Trainer._batch = slow  # type: ignore[assignment, method-assign]

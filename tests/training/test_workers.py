@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import signal
-import socket
+import threading
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 import tzwc
+from tests.processes import spawn_workers
 from tests.training.toy import RECIPE, make_data, make_model
 from tzwc.training import Checkpoint, Interrupted, Trainer, workers
 from tzwc.training.progress import Progress
+
+pytestmark = pytest.mark.slow(reason="every process imports torch, and trains four times")
 
 SGD = dataclasses.replace(RECIPE, optimizer="SGD", micro_batches=2, crop=0, flip=False, lr=0.1)
 
@@ -29,9 +32,7 @@ def linear() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).double()
 
 
-def process(rank: int, port: int, folder: str) -> None:
-    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
+def process(rank: int, folder: str) -> None:
     with workers.together():
         model = linear()
         run = Trainer(model, make_data(), SGD, folder=Path(folder) / "linear")
@@ -83,10 +84,7 @@ class Interrupting(Progress):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workers")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(process, (port, str(folder)), nprocs=2)
+    assert spawn_workers(process, str(folder)) == [0, 0]
     return folder
 
 
@@ -112,3 +110,77 @@ def test_processes_go_on_as_if_they_had_not_been_stopped(finished: Path) -> None
         found = torch.load(finished / f"{rank}.pt", weights_only=True)
         assert torch.equal(found["resumed"], found["straight"])
         assert not torch.equal(found["resumed"], found["parameters"])
+
+
+def outlived(_rank: int) -> None:
+    """The trainer is freed behind the block, while a thread of gloo is still busy with Python code."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow(future: torch.futures.Future[list[Tensor]]) -> list[Tensor]:
+        entered.set()
+        leave.wait()
+        for _ in range(20):  # the destructor waits for this thread, which takes Python's lock again and again
+            time.sleep(0.05)
+        return future.value()
+
+    with workers.together():
+        run = Trainer(linear(), make_data(), SGD)
+        run.fit(steps=1)
+        work = dist.all_reduce(torch.ones(1), async_op=True)
+        work.get_future().then(slow)
+        entered.wait()
+        del work
+        leave.set()
+    del run
+
+
+def test_a_trainer_may_outlive_the_group() -> None:
+    assert spawn_workers(outlived, seconds=300) == [0, 0]
+
+
+def one_fails(rank: int, how: str, folder: str) -> None:
+    class Failing(Progress):
+        def advance(self, loss: float) -> None:
+            super().advance(loss)
+            if rank == 1 and how == "killed":
+                signal.raise_signal(signal.SIGKILL)
+            if rank == 1:
+                raise KeyboardInterrupt if how == "interrupted" else ValueError("of its own")
+
+    expected = {"failed": ValueError, "interrupted": KeyboardInterrupt}.get(how) if rank else workers.WorkersError
+    assert expected is not None or how == "killed"
+    with pytest.raises(expected or ValueError) as caught, workers.together():
+        Trainer(linear(), make_data(), SGD, progress=Failing()).fit()
+    assert not dist.is_initialized()
+    (Path(folder) / str(rank)).write_text(str(caught.value))
+
+
+@pytest.mark.parametrize("how", ["failed", "interrupted", "killed"])
+def test_when_one_goes_the_other_ends_and_says_so(how: str, tmp_path: Path) -> None:
+    codes = spawn_workers(one_fails, how, str(tmp_path), seconds=300)
+    assert codes == [0, -signal.SIGKILL if how == "killed" else 0]
+    assert "process 0 of 2 lost another one, which failed, was ended" in (tmp_path / "0").read_text()
+    if how == "failed":
+        assert (tmp_path / "1").read_text() == "of its own"
+
+
+def one_does_not_come(rank: int, folder: str) -> None:
+    done = Path(folder) / "done"
+    if rank == 0:
+        with pytest.raises(workers.WorkersError, match="did not come"), workers.together(timedelta(seconds=0.5)):
+            pass
+        done.touch()
+        return
+    with contextlib.suppress(workers.WorkersError), workers.together():
+        while not done.exists():
+            time.sleep(0.01)
+
+
+def test_those_that_are_done_do_not_wait_for_ever(tmp_path: Path) -> None:
+    assert spawn_workers(one_does_not_come, str(tmp_path), seconds=300) == [0, 0]
+
+
+def test_errors_that_have_nothing_to_do_with_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(RuntimeError, match="own"), workers.together():
+        raise RuntimeError("own")

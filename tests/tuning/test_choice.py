@@ -216,10 +216,14 @@ def test_two_processes_choose_at_once(tmp_path: Path) -> None:
     environment = {"TZWC_CACHE_DIR": str(tmp_path), "PATH": "", "OMP_NUM_THREADS": "1"}
     run = [sys.executable, "-W", "error", "-c", script]
     processes = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
-    for process in processes:
-        out, _ = process.communicate(timeout=120)
-        assert process.returncode == 0
-        assert len(out.split()) == 3
+    try:
+        for process in processes:
+            out, _ = process.communicate(timeout=300)
+            assert process.returncode == 0
+            assert len(out.split()) == 3
+    finally:
+        for process in processes:
+            process.kill()
     assert len(list((tmp_path / "tuning").iterdir())) == 3
 
 

@@ -127,7 +127,7 @@ def test_events() -> None:
 def test_a_clock_that_stands_still_is_not_believed() -> None:
     timer = CpuTimer()
     timer.clock = lambda: 0.0
-    assert 0.01 <= timer.time(lambda: time.sleep(0.01), 2) < 1
+    assert timer.time(lambda: time.sleep(0.01), 2) >= 0.01
 
 
 def test_a_gpu_is_timed_by_its_own_events(monkeypatch: pytest.MonkeyPatch) -> None:

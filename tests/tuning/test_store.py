@@ -256,7 +256,7 @@ def test_two_processes_at_once(store: Store, two_writers: list[subprocess.Popen[
         writer.stdin.write("\n")
         writer.stdin.flush()
     for writer in two_writers:
-        _, errors = writer.communicate(timeout=60)
+        _, errors = writer.communicate(timeout=300)
         assert writer.returncode == 0, errors
     assert store.get("choice", {"same": 1})[1] == 199
     assert len(list(store.folder.iterdir())) == 1

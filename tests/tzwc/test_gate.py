@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -30,11 +31,13 @@ def test_readers_go_side_by_side_and_writers_alone() -> None:
         assert gate.inside
         beside = threading.Thread(target=read, daemon=True)
         beside.start()
-        beside.join(5)
+        beside.join(300)
         assert not beside.is_alive()
         writer = threading.Thread(target=write, daemon=True)
         writer.start()
         assert _blocked(writer)
+        while not gate._waiting:  # a slow machine may not have brought it that far
+            time.sleep(0.01)
         late = threading.Thread(target=read, daemon=True)
         late.start()
         assert _blocked(late)  # a reader that comes after a waiting writer waits behind it
@@ -42,8 +45,8 @@ def test_readers_go_side_by_side_and_writers_alone() -> None:
             pass
         assert _blocked(writer)
     assert not gate.inside
-    writer.join(5)
-    late.join(5)
+    writer.join(300)
+    late.join(300)
     assert order == ["read", "write", "read"]
 
 
@@ -67,7 +70,7 @@ def test_writers_wait_for_each_other_and_may_read_and_write() -> None:
         assert all(map(_blocked, threads))
         order.append("mine")
     for thread in threads:
-        thread.join(5)
+        thread.join(300)
     assert order[0] == "mine"
     assert sorted(order[1:]) == ["other", "reader"]
     with gate.writing():

@@ -69,7 +69,7 @@ def test_old_or_new_never_a_mixture(change: Callable[[CompiledModule, dict[str, 
         change(fast, states[n % 2])
     done.set()
     for caller in callers:
-        caller.join(timeout=60)
+        caller.join(timeout=300)
     assert not wrong
     assert not any(caller.is_alive() for caller in callers)
 

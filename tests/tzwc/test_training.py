@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 import tzwc
+from tests.processes import spawn
 from tests.tzwc.programs import HyperConv, WithBuffers, example
 from tzwc.compiled import CompiledModule
 
@@ -229,11 +230,13 @@ def _worker(rank: int, rendezvous: str, results: str) -> None:
     except tzwc.AccumulationError as error:
         refused = str(error)
     torch.save((plain, accumulated, refused), f"{results}{rank}")
+    del parallel  # before the group: its destructor must not run under Python's lock
+    gc.collect()
     dist.destroy_process_group()
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    mp.spawn(_worker, (str(tmp_path / "rendezvous"), str(tmp_path / "result")), nprocs=2)
+    assert spawn(_worker, str(tmp_path / "rendezvous"), str(tmp_path / "result")) == [0, 0]
     for rank in range(2):
         plain, accumulated, refused = torch.load(tmp_path / f"result{rank}", weights_only=True)
         for a, b in zip(plain, eager_gradients([BATCHES[0], BATCHES[2]]), strict=True):
@@ -263,11 +266,13 @@ def _fsdp_worker(rank: int, rendezvous: str, results: str) -> None:
     with torch.no_grad():
         optimizer_steps.append(fast(BATCHES[0]).clone())
     torch.save((optimizer_steps, [str(r) for r in fast.remarks]), f"{results}{rank}")
+    del fast, optimizer, mesh  # as above
+    gc.collect()
     dist.destroy_process_group()
 
 
 def test_sharded_parameters_give_right_results_and_a_remark(tmp_path: Path) -> None:
-    mp.spawn(_fsdp_worker, (str(tmp_path / "rendezvous"), str(tmp_path / "result")), nprocs=2)
+    assert spawn(_fsdp_worker, str(tmp_path / "rendezvous"), str(tmp_path / "result")) == [0, 0]
     model = hyper_conv()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     expected = []

@@ -44,7 +44,7 @@ def built(native: Twin, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_builds_once_and_then_loads_at_the_first_request(built: Path) -> None:
     first = Extension(built)
     assert first.request() is None  # never waits
-    assert first.wait(60), first.reason
+    assert first.wait(BUILD_SECONDS), first.reason
     (path,) = built.iterdir()  # and no temporary file
     assert path == library_path(built)
     assert path.stat().st_mode & 0o077 == 0
@@ -53,7 +53,7 @@ def test_builds_once_and_then_loads_at_the_first_request(built: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["empty", "cut short", "one bit", "foreign", "garbage"])
 def test_a_damaged_library_is_built_again(built: Path, damage: str) -> None:
-    assert Extension(built).wait(60)
+    assert Extension(built).wait(BUILD_SECONDS)
     path = library_path(built)
     good = path.read_bytes()
     flipped = bytearray(good)
@@ -65,21 +65,21 @@ def test_a_damaged_library_is_built_again(built: Path, damage: str) -> None:
     with pytest.raises(BuildError, match="damaged"):
         load_library(path)
     again = Extension(built)
-    assert again.wait(60), again.reason
+    assert again.wait(BUILD_SECONDS), again.reason
     assert path.read_bytes() == good
 
 
 def test_a_library_that_does_not_load_is_given_up(built: Path) -> None:
     (built.parent / "library").write_bytes(b"no library")
     broken = Extension(built)
-    assert not broken.wait(60)
+    assert not broken.wait(BUILD_SECONDS)
     assert "does not load" in broken.reason
 
 
 def test_no_compiler(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     without = Extension(directory)
-    assert not without.wait(60)
+    assert not without.wait(BUILD_SECONDS)
     assert without.reason == "there is no C++ compiler 'no-such-compiler'"
 
 
@@ -89,29 +89,29 @@ def test_a_compiler_that_fails(directory: Path, monkeypatch: pytest.MonkeyPatch)
     fake.chmod(0o700)
     monkeypatch.setenv("CXX", str(fake))
     failed = Extension(directory)
-    assert not failed.wait(60)
+    assert not failed.wait(BUILD_SECONDS)
     assert failed.reason == f"{fake} failed with status 3: x.cpp:1: error: no Python.h"
     assert list(directory.iterdir()) == []
 
 
 def test_nothing_is_loaded_from_where_others_can_write(built: Path) -> None:
-    assert Extension(built).wait(60)
+    assert Extension(built).wait(BUILD_SECONDS)
     path = library_path(built)
     path.chmod(0o722)
     with pytest.raises(BuildError, match="can be written by others"):
         load_library(path)
     built.chmod(0o777)
     refused = Extension(built)
-    assert not refused.wait(60)
+    assert not refused.wait(BUILD_SECONDS)
     assert "can be written by others" in refused.reason
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
 def test_nothing_is_loaded_that_belongs_to_others(built: Path) -> None:
-    assert Extension(built).wait(60)
+    assert Extension(built).wait(BUILD_SECONDS)
     os.chown(built, 12345, -1)
     refused = Extension(built)
-    assert not refused.wait(60)
+    assert not refused.wait(BUILD_SECONDS)
     assert "belongs to user 12345" in refused.reason
 
 
@@ -131,7 +131,7 @@ def test_what_killed_builds_left_is_removed(built: Path) -> None:
     old.touch()
     new.touch()
     os.utime(old, (time.time() - 7200,) * 2)
-    assert Extension(built).wait(60)
+    assert Extension(built).wait(BUILD_SECONDS)
     assert not old.exists()
     assert new.exists()  # may belong to a build that is under way
 
@@ -152,16 +152,15 @@ def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not isinstance(tzwc.watch.watch_dicts([{}]), PythonDictWatch)
 
 
-_SLOW_COMPILER = "#!/bin/sh\necho $$ > {0}/pid\nexec sleep 60\n"
+_SLOW_COMPILER = "#!/bin/sh\necho $$ > {0}/pid\nexec sleep 600\n"
 _SCRIPT = """
 import os, sys, time, torch
 from tzwc import watch
 assert watch.native_reason() == "no watch has been made yet"  # importing builds nothing
 t = torch.ones(1)
-began = time.perf_counter()
 assert watch.watch_tensors([t], content=True).changed([t]) == []
 assert not watch.watch_dicts([{}]).changed()
-assert time.perf_counter() - began < 5 and watch.native_reason() == "being built"
+assert watch.native_reason() == "being built"
 while not os.path.exists(sys.argv[1] + "/pid"):
     time.sleep(0.01)
 child = os.fork()
@@ -180,7 +179,7 @@ def test_fork_and_exit_during_a_build(tmp_path: Path) -> None:
     environment = {**os.environ, "CXX": str(fake), "TZWC_CACHE_DIR": str(tmp_path / "cache")}
     environment.pop("TZWC_NATIVE", None)
     command = [sys.executable, "-c", _SCRIPT, str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "cache/native").iterdir()) == []
     process = Path("/proc", (tmp_path / "pid").read_text().strip(), "cmdline")
@@ -192,7 +191,7 @@ def test_many_builders_at_once(built: Path) -> None:
     builders = [Extension(built) for _ in range(6)]
     for builder in builders:
         builder.request()
-    assert all(builder.wait(60) for builder in builders), [b.reason for b in builders]
+    assert all(builder.wait(BUILD_SECONDS) for builder in builders), [b.reason for b in builders]
     assert [p.name for p in built.iterdir()] == [library_path(built).name]
 
 
@@ -215,7 +214,7 @@ def test_where_it_is_not_built(
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(sysconfig, "get_config_var", lambda n: free_threading if n == "Py_GIL_DISABLED" else read(n))
     nowhere = Extension(directory)
-    assert not nowhere.wait(60)
+    assert not nowhere.wait(BUILD_SECONDS)
     assert nowhere.reason == reason
     assert list(directory.iterdir()) == []
 
@@ -252,6 +251,6 @@ def test_two_first_requests_start_one_build(directory: Path, monkeypatch: pytest
             pass
         time.sleep(0.05)
         once._started = True
-    second.join(30)
+    second.join(300)
     assert not second.is_alive()
     assert started == []

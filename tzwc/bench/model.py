@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
@@ -21,7 +22,7 @@ from tzwc.bench.model_contenders import ALLOCATOR, TUNED, choose, environment, u
 from tzwc.bench.model_journal import Journal
 from tzwc.bench.model_process import Process
 from tzwc.bench.model_racer import Racer
-from tzwc.bench.model_targets import DEFAULT_PRESETS, MODES, batches_of, check_target
+from tzwc.bench.model_targets import DEFAULT_PRESETS, MODES, PRECISIONS, batches_of, check_target
 from tzwc.bench.model_worker import Task
 from tzwc.errors import InvalidArgumentError
 from tzwc.lowering import check_backend
@@ -51,6 +52,8 @@ class Request:
         seconds: no round begins after this long in one cell; two are always made.
         out: a file to which everything that is found out is appended at once, as lines of JSON.
         device: ``cpu``, or ``cuda``, where events in its stream tell the time.
+        precision: ``float32`` or ``bfloat16``.
+        budget: seconds of a whole cell, of which first calls get four fifths; who has none left has failed.
 
     Raises:
         InvalidArgumentError: on construction, for a value that cannot be used.
@@ -69,6 +72,8 @@ class Request:
     seconds: float = 1200.0
     out: Path | None = None
     device: str = "cpu"
+    precision: str = "float32"
+    budget: float = math.inf
 
     def __post_init__(self) -> None:
         if not self.presets:
@@ -84,6 +89,10 @@ class Request:
             raise InvalidArgumentError(f"no modes: choose from {', '.join(MODES)}")
         if self.rounds < 2 or not self.limit > 0:
             raise InvalidArgumentError(f"rounds={self.rounds!r}, limit={self.limit!r}: at least 2, and more than 0")
+        if self.precision not in PRECISIONS or not self.budget > 0:
+            raise InvalidArgumentError(
+                f"precision={self.precision!r}, budget={self.budget!r}: one of {', '.join(PRECISIONS)}, and more than 0"
+            )
         check_backend(self.backend)
         check_device(self.device)
         choose(self.contenders, self.backend, self.device)
@@ -92,7 +101,9 @@ class Request:
     def plans(self) -> tuple[Plan, ...]:
         """All cells, in order."""
         wanted = [(target, mode) for target in self.presets for mode in self.modes]
-        return tuple(Plan(t, batch, mode) for t, mode in wanted for batch in self.batches or batches_of(t, mode))
+        return tuple(
+            Plan(t, batch, mode, self.precision) for t, mode in wanted for batch in self.batches or batches_of(t, mode)
+        )
 
     def facts(self) -> dict[str, Any]:
         """What the figures hold for."""
@@ -139,14 +150,16 @@ def run(request: Request, each: Callable[[Cell], None] = lambda _: None) -> Mode
 def _cell(plan: Plan, request: Request, journal: Journal) -> Cell:
     names = choose(request.contenders, request.backend, request.device)
     racers: dict[str, Racer] = {}
+    begin = time.monotonic()
     with ExitStack() as stack:  # whatever happens, no process outlives it
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tzwc-bench-", ignore_cleanup_errors=True))
         for name in (None, *(name for name in names if not unfit(name, plan.mode))):
-            one = _start(name, request, plan, Path(folder), stack)
+            one = _start(name, request, plan, Path(folder), stack, begin + 0.8 * request.budget)
             racers[one.name] = one
             journal.write("first call", {**plan.to_dict(), "contender": one.name, **one.known, "error": one.error})
+            one.end = begin + request.budget
         with working(f"{plan}: measuring, in turns"):
-            _race(racers, plan, request, journal)
+            _race(racers, plan, request, journal, begin + 0.95 * request.budget)
     yard = racers.pop(_YARDSTICK)
     known = {name: yard.known[name] for name in ("allowed", "flops", "growing", "operations") if name in yard.known}
     contenders = (
@@ -156,22 +169,24 @@ def _cell(plan: Plan, request: Request, journal: Journal) -> Cell:
     return Cell(plan, Yard(**known, products=yard.timing, error=yard.error), tuple(contenders))
 
 
-def _start(name: str | None, request: Request, plan: Plan, folder: Path, stack: ExitStack) -> Racer:
+def _start(name: str | None, request: Request, plan: Plan, folder: Path, stack: ExitStack, end: float) -> Racer:
     title = _YARDSTICK if name is None else name
     threads = request.threads or torch.get_num_threads()
     owner = title.removesuffix(TUNED) if request.share_caches else title
     process = Process(_COMMAND, environment(title, threads, folder / f"{owner}-caches"), folder / f"{title}.log")
     stack.callback(process.end)
-    one = Racer(title, process, request.limit)
+    one = Racer(title, process, request.limit, end)
     reference, training = str(folder / "reference.pt"), plan.mode == "training"
-    task = Task(name, plan.target, plan.batch, training, request.backend, threads, reference, request.device)
+    task = Task(
+        name, plan.target, plan.batch, training, request.backend, threads, reference, request.device, request.precision
+    )
     with working(f"{plan}: first call of {title}"):
         one.prepare(task)
     return one
 
 
-def _race(racers: Mapping[str, Racer], plan: Plan, request: Request, journal: Journal) -> None:
-    end = time.monotonic() + request.seconds
+def _race(racers: Mapping[str, Racer], plan: Plan, request: Request, journal: Journal, end: float) -> None:
+    end = min(end, time.monotonic() + request.seconds)
     order = list(racers)
     for number in range(request.rounds):
         if number >= 2 and time.monotonic() > end:

@@ -15,18 +15,20 @@ __all__ = ["Cell", "Contender", "Plan", "Yard"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: a model, a batch size, and ``inference`` or ``training``."""
+    """What is measured: a model, a batch size, ``inference`` or ``training``, and a precision."""
 
     target: str
     batch: int
     mode: str
+    precision: str = "float32"
 
     def __str__(self) -> str:
-        return f"{self.target}, batch {self.batch}, {self.mode}"
+        narrow = "" if self.precision == "float32" else f", {self.precision}"
+        return f"{self.target}, batch {self.batch}, {self.mode}{narrow}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe."""
-        return {"model": self.target, "batch": self.batch, "mode": self.mode}
+        return {"model": self.target, "batch": self.batch, "mode": self.mode, "precision": self.precision}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ CONTENDERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "eager": {},
     "compile": {},
     "contiguous": {"layout_optimization": False},
+    "reduce_overhead": torch._inductor.list_mode_options("reduce-overhead"),
     "max_autotune": torch._inductor.list_mode_options("max-autotune"),
     "freezing": {"freezing": True},
     "freezing_max_autotune": {**torch._inductor.list_mode_options("max-autotune"), "freezing": True},
@@ -39,9 +40,9 @@ ALLOCATOR: Final[Mapping[str, str]] = {
 """Makes glibc keep large buffers that were freed, instead of giving them back and faulting in every page again, and
 PyTorch ask for huge pages, of which there are fewer. (tzwc does both for its graphs by itself: see tzwc.buffers.)"""
 
-_ONLY_INDUCTOR = ("contiguous", "max_autotune", "freezing", "freezing_max_autotune")
+_ONLY_INDUCTOR = ("contiguous", "reduce_overhead", "max_autotune", "freezing", "freezing_max_autotune")
 _ONLY_INFERENCE = ("freezing", "freezing_max_autotune")
-_ON_DEMAND = ("freezing_max_autotune",)
+_ON_DEMAND = ("reduce_overhead", "freezing_max_autotune")  # the first is for GPUs alone
 
 
 def available(backend: str) -> tuple[str, ...]:

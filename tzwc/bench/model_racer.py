@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +25,7 @@ class Racer:
         name: of the contender.
         process: where it runs.
         limit: seconds for every answer.
+        end: when the last one must have come, by ``time.monotonic``.
 
     Attributes:
         known: what it said of its first call.
@@ -30,21 +33,25 @@ class Racer:
         error: why it has failed; empty as long as it has not.
     """
 
-    def __init__(self, name: str, process: Process, limit: float) -> None:
+    def __init__(self, name: str, process: Process, limit: float, end: float = math.inf) -> None:
         self.name = name
         self.known: dict[str, Any] = {}
         self.error = ""
         self.seconds: list[list[float]] = []
         self._process = process
         self._limit = limit
+        self.end = end
         self._calls = 1
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
         """The answer; nothing, and :attr:`error`, from one that has failed."""
         if self.error:
             return {}
+        left = self.end - time.monotonic()
         try:
-            return self._process.ask({"do": do, **request}, self._limit)
+            if left < 0.1:
+                raise ProcessError("no time was left")
+            return self._process.ask({"do": do, **request}, round(min(self._limit, left), 1))
         except ProcessError as error:
             self.error = str(error)
             self._process.end()

@@ -37,11 +37,11 @@ class Reference:
     eager: Mapping[str, float]
 
     @classmethod
-    def of(cls, target: str, batch: int, training: bool) -> Reference:
-        """Evaluate the model twice: in float64 and in float32."""
+    def of(cls, target: str, batch: int, training: bool, precision: str = "float32") -> Reference:
+        """Evaluate the model twice: in float64 and in ``precision``."""
         wide = Subject(target, batch, training).to(torch.float64)
         exact = {name: found.detach() for name, found in wide.results(wide.call(wide.model)()).items()}
-        narrow = Subject(target, batch, training)
+        narrow = Subject(target, batch, training, precision=precision)
         return cls(exact, cls(exact, {}).distances(narrow.results(narrow.call(narrow.model)())))
 
     @property

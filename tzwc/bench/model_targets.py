@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -14,7 +15,7 @@ from tzwc.models import PRESETS, terminator
 from tzwc.models.losses import label_smoothing_cross_entropy
 from tzwc.models.optim import Kar3
 
-__all__ = ["DEFAULT_PRESETS", "LONG", "MODES", "Subject", "batches_of", "check_target"]
+__all__ = ["DEFAULT_PRESETS", "LONG", "MODES", "PRECISIONS", "Subject", "batches_of", "check_target"]
 
 LONG: Final[Mapping[str, Any]] = {"sizes": (16_384,), "factors": (12, 3)}
 """What ``long`` changes in ``smnist``: a sequence of 16,384 points, and two blocks.
@@ -23,6 +24,9 @@ A global kernel is as long as the sequence, and eager convolves directly: all fi
 """
 
 MODES: Final = ("inference", "training")
+
+PRECISIONS: Final = ("float32", "bfloat16")
+"""float32, and autocast to bfloat16, as ``tzwc train --precision`` has them."""
 
 DEFAULT_PRESETS: Final = ("cifar10", "smnist", "scifar10", "long")
 
@@ -64,12 +68,15 @@ class Subject:
         batch: first size of the input.
         training: a call is a training step, not an inference.
         device: of parameters and input, which are drawn on the CPU whatever it is.
+        precision: one of :data:`PRECISIONS`.
 
     Attributes:
         model: in the mode of the call. Channels are never dropped: compilers draw other ones than eager.
     """
 
-    def __init__(self, target: str, batch: int, training: bool, device: str = "cpu") -> None:
+    def __init__(
+        self, target: str, batch: int, training: bool, device: str = "cpu", precision: str = "float32"
+    ) -> None:
         torch.manual_seed(0)
         self.model: nn.Module = terminator("smnist", **LONG) if target == "long" else resolve(target)
         self.model.to(device).train(training)
@@ -80,6 +87,7 @@ class Subject:
         shape = (batch, *declared.shape[1:])
         self.x = InputSpec(shape).make(torch.float32, torch.Generator().manual_seed(0)).to(device)
         self.training = training
+        self._narrow = partial(torch.autocast, torch.device(device).type, torch.bfloat16, precision == "bfloat16")
 
     def to(self, kind: torch.dtype) -> Subject:
         """Convert model and input, in place, to an element type."""
@@ -101,7 +109,9 @@ class Subject:
 
         def step() -> Tensor:
             optimiser.zero_grad()
-            logits = module(self.x)
+            with self._narrow():
+                logits = module(self.x)
+            logits = logits.to(self.x.dtype)
             labels = torch.arange(len(logits), device=logits.device) % logits.shape[1]
             loss = label_smoothing_cross_entropy(logits, labels)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -117,5 +127,5 @@ class Subject:
         return {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
 
     def _infer(self, module: Callable[[Tensor], Tensor]) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), self._narrow():
             return module(self.x)

@@ -45,6 +45,7 @@ class Task:
         threads: of torch.
         reference: where the yardstick writes the expected results, and a contender finds them.
         device: where the contender runs, and the yardstick's products; what is expected is computed on the CPU.
+        precision: see :class:`~tzwc.bench.model_targets.Subject`.
     """
 
     contender: str | None
@@ -55,6 +56,7 @@ class Task:
     threads: int
     reference: str
     device: str = "cpu"
+    precision: str = "float32"
 
 
 class Runner:
@@ -68,7 +70,7 @@ class Runner:
         restart_peak(task.device)
         self._before = peak(task.device)
         self._task, self._name = task, task.contender
-        self._subject = Subject(task.target, task.batch, task.training, task.device)
+        self._subject = Subject(task.target, task.batch, task.training, task.device, task.precision)
         self._module: Callable[..., Any] | None = None
         self._call: Callable[[], torch.Tensor] | None = None
 
@@ -123,7 +125,7 @@ class Yardstick:
         """Write the reference; say what it allows and what is to be computed."""
         task = self._task
         flops = arithmetic(task.target, task.batch, task.training)
-        reference = Reference.of(task.target, task.batch, task.training)
+        reference = Reference.of(task.target, task.batch, task.training, task.precision)
         reference.save(Path(task.reference))
         found = {"allowed": reference.allowed, "flops": flops.total, "growing": flops.growing}
         del reference

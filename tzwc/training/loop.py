@@ -83,7 +83,7 @@ class Trainer:
         self.history: list[Row] = []
         self.losses: list[float] = []
         self._running = {"loss": 0.0, "right": 0.0}
-        self._distributed = DistributedDataParallel(self.compiled) if workers.world() > 1 else None
+        self._distributed: DistributedDataParallel | None = None  # while it trains
 
     @property
     def steps(self) -> int:
@@ -122,7 +122,10 @@ class Trainer:
         begin, before = time.perf_counter(), self.step
         heard = listening(self.progress.say) if listen else contextlib.nullcontext(Request())
         tenancy = alone(self.folder if workers.rank() == 0 else None)
-        with self._own_randomness(), tenancy, self.progress.running(self, end, seconds), heard as request:
+        running = self.progress.running(self, end, seconds)
+        with self._own_randomness(), tenancy, running, heard as request, contextlib.ExitStack() as stack:
+            stack.callback(setattr, self, "_distributed", None)
+            self._distributed = stack.enter_context(workers.synchronised(self.compiled))
             while self.step < end:
                 epoch = self.step / self.steps_per_epoch
                 if seconds is not None:

@@ -52,7 +52,7 @@ def visit(browser: Any) -> Iterator[Any]:
     said: list[str] = []
     context = browser.new_context(viewport={"width": 1400, "height": 850})
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(120_000)
     page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: said.append(request.url) if request.url.startswith(("http", "ws")) else None)
