@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say of the build: how to treat the links ``tzwc/passes`` and ``tzwc/models``.
 
-Both lead to the folders of these names beside ``tzwc``. The sdist carries them as links, like the repository. Where they
-could not be made (an archive that was unpacked without links, git on Windows), the folders are packaged from where
+Both lead to the folders of these names beside ``tzwc``. The sdist carries them as links, like the repository. Where
+they could not be made (an archive that was unpacked without links, git on Windows), the folders are packaged from where
 they are.
 """
 

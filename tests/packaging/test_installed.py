@@ -85,7 +85,7 @@ def test_the_sdist_makes_the_same_wheel(wheel: Path, sdist: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("left", ["text", "empty folder", "nothing"])
-def test_where_links_cannot_be_made(left: str, source: Path, wheel: Path, tmp_path: Path) -> None:
+def test_where_links_cannot_be_made(left: str, wheel: Path, tmp_path: Path) -> None:
     """Python's ``zipfile``, and git on Windows, write a file that says where the link leads; others leave less."""
     without = copy_checkout(tmp_path / "source")
     for name in _LINKED:

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from tests.packaging.building import ROOT, project
 
-# tests/models and tests/passes have modules of their own that are imported by bare names.
+# Some tests and benchmarks have modules beside them that are imported by bare names.
 _OWN = {"tzwc", "tests", "setuptools"}
 
 
@@ -36,7 +36,8 @@ def _imports(folder: str) -> dict[tuple[str, bool], str]:
     """Imported packages, and whether the import is outside of any function; with one place of each."""
     found: dict[tuple[str, bool], str] = {}
     files = sorted((ROOT / folder).rglob("*.py"))
-    local = _OWN | {file.stem for file in files if folder != "tzwc"}
+    beside = [*files, *(ROOT / "benchmarks").glob("*.py")]
+    local = _OWN | {file.stem for file in beside if folder not in ("tzwc", "passes", "models")}
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         outer = set(tree.body)
@@ -77,7 +78,8 @@ def test_what_is_pinned_is_in_the_ranges() -> None:
     optional = stated["optional-dependencies"]
     assert isinstance(optional, dict)
     lines = [*stated["dependencies"], *(line for extra in optional.values() for line in extra)]  # type: ignore[misc]
-    ranges = {_name(r.name): r.specifier for r in map(Requirement, lines) if r.name != "tzwc"}
+    requirements = [r for r in map(Requirement, lines) if r.name != "tzwc" and (not r.marker or r.marker.evaluate())]
+    ranges = {_name(r.name): r.specifier for r in requirements}
     text = Path(ROOT, "constraints.txt").read_text(encoding="utf-8")
     pinned = dict(line.split("==") for line in text.splitlines() if "==" in line)
     assert not {name for name in ranges if name not in map(_name, pinned)} - {"typing-extensions"}

@@ -88,7 +88,7 @@ def for_devices(module: fx.GraphModule, examples: Sequence[Tensor]) -> fx.GraphM
     try:
         return copy if use_kernels(copy, TARGETS[name], tf32=torch.backends.cuda.matmul.allow_tf32) else module
     except (RuntimeError, TypeError, ValueError) as error:
-        # Operators that cannot be run on fake tensors, sizes without a number. Without the kernel a library does the same.
+        # An operator that rejects fake tensors, a size without a number: a library does what the kernel would.
         passes_log.warning("the kernel for hyperzzw_dot cannot be used: %s: %s", type(error).__name__, error)
         return module
 
