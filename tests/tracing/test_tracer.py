@@ -25,6 +25,26 @@ class _Around(Hundred):
         return result
 
 
+class _Defaults(torch.autograd.Function):
+    """The other way of writing one: the context apart, and arguments that have defaults."""
+
+    @staticmethod
+    def forward(x: Tensor, factor: float = 2.0) -> Tensor:
+        return x * factor
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        del output
+        ctx.factor = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.factor * 100, None
+
+
+_apply = Hundred.apply  # an alias that exists before anything is traced
+
+
 class _Listed(Hundred):
     @staticmethod
     def forward(ctx: Any, x: Any) -> Tensor:
@@ -72,6 +92,9 @@ def _sized(module: Any, x: Tensor) -> Tensor:
         _negated,
         _sized,
         lambda m, x: _Inherited.apply(x * m.weight),
+        lambda m, x: _apply(x * m.weight),
+        lambda m, x: _Defaults.apply(x * m.weight),
+        lambda m, x: _Defaults.apply(x * m.weight, 3.0),
         lambda m, x: x * m.count.item() * m.weight + m.count.item(),
     ],
 )

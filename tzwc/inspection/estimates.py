@@ -8,12 +8,17 @@ from contextlib import nullcontext
 from torch import fx
 
 from tzwc import cost
+from tzwc.errors import TzwcError
 from tzwc.graph import fake_mode_of, nbytes
 
-__all__ = ["ESTIMATES", "estimates"]
+__all__ = ["ESTIMATES", "UNKNOWN_COST", "estimates"]
 
 ESTIMATES = ("flops", "seconds", "bytes")
 """What is estimated: floating-point operations, seconds on the device, bytes of the result."""
+
+UNKNOWN_COST = (TzwcError, RuntimeError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What the cost model raises for operators that it cannot run on fake tensors, and for graphs from files, which have
+none. A cost is only an extra."""
 
 
 def estimates(graph: fx.Graph) -> Mapping[fx.Node, tuple[float, float, int]]:
@@ -28,6 +33,6 @@ def estimates(graph: fx.Graph) -> Mapping[fx.Node, tuple[float, float, int]]:
             elif node.op == "call_function" and "val" in node.meta:
                 try:
                     found[node] = (cost.flops(node), cost.seconds(node), nbytes(node))
-                except Exception:  # an operator that the model cannot run on fake tensors; a cost is only an extra
+                except UNKNOWN_COST:
                     continue
     return found

@@ -84,7 +84,9 @@ def import_path(function: Callable[..., Any]) -> tuple[str, str] | None:
         for part in qualname.split("."):
             found = getattr(found, part, None)
         # Bound methods are made anew at every access, so they are equal but not identical.
-        if found is function or (isinstance(function, types.MethodType) and found == function):
+        if found is function or (
+            isinstance(function, (types.MethodType, types.BuiltinMethodType)) and found == function
+        ):
             return module, qualname
     return None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,13 +36,13 @@ class CustomFunction:
 
 
 @contextmanager
-def recorded_whole(tracer: Tracer, function: type[torch.autograd.Function], args: Sequence[Any]) -> Iterator[None]:
+def recorded_whole(tracer: Tracer, function: type[torch.autograd.Function]) -> Iterator[None]:
     """While the context is open, ``function.forward`` records one node instead of its operators.
 
     A checkpoint is traced into: recomputation is then the compiler's decision.
     """
     forward = function.__dict__.get("forward")
-    stand_in = _checkpointed(tracer) if function is CheckpointFunction else _recorder(tracer, function, args)
+    stand_in = _checkpointed(tracer) if function is CheckpointFunction else _recorder(tracer, function)
     function.forward = staticmethod(stand_in)  # type: ignore[method-assign]
     try:
         yield
@@ -63,15 +64,17 @@ def _checkpointed(tracer: Tracer) -> Callable[..., Any]:
     return forward
 
 
-def _recorder(tracer: Tracer, function: type[torch.autograd.Function], args: Sequence[Any]) -> Callable[..., Any]:
+def _recorder(tracer: Tracer, function: type[torch.autograd.Function]) -> Callable[..., Any]:
     forward = function.forward
+    # With a setup_context of its own, forward gets the arguments alone; else the context comes first.
+    contexts = int(function.setup_context is torch.autograd.Function.setup_context)
 
+    @functools.wraps(forward)  # PyTorch fills in the defaults of its signature
     def record(*given: Any) -> Any:
+        args = given[contexts:]
         if not all(isinstance(a, torch.Tensor) or not _holds_tensors(a) for a in args):
             tracer.refuse(f"gives {function.__name__} containers of tensors")
-        return tracer.whole(
-            CustomFunction(function), args, lambda fakes: forward(*given[: len(given) - len(args)], *fakes)
-        )
+        return tracer.whole(CustomFunction(function), args, lambda fakes: forward(*given[:contexts], *fakes))
 
     return record
 

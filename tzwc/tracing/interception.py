@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd.function import FunctionMeta
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -78,7 +79,7 @@ class Interception:
                 refuse = self._refusing("draws random numbers outside of PyTorch, whose values would be frozen")
                 stack.enter_context(function(owner, name, refuse))
             stack.enter_context(function(torch._C.ScriptFunction, "__call__", self._script))
-            stack.enter_context(function(torch._functorch.utils, "unwrap_dead_wrappers", self._function))
+            stack.enter_context(function(FunctionMeta, "__getattribute__", self._function))
             try:
                 yield
             finally:
@@ -213,16 +214,14 @@ class Interception:
         python = getattr(function, "_torchdynamo_inline", None)
         return original(function, *args, **kwargs) if python is None else python(*args, **kwargs)
 
-    def _function(self, original: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Called by every ``Function.apply`` just before it calls the function's forward."""
-        self._functions.close()
-        if torch._C._len_torch_dispatch_stack() == 0:
-            return original(args)  # type: ignore[no-any-return]  # inside of another one
-        function = sys._getframe(2).f_locals.get("cls")
-        if torch.is_grad_enabled() and isinstance(function, type) and issubclass(function, torch.autograd.Function):
-            self._functions.enter_context(recorded_whole(self._tracer, function, args))
-        unwrapped: tuple[Any, ...] = original(args)
-        return unwrapped
+    def _function(self, original: Any, function: type[torch.autograd.Function], name: str) -> Any:
+        """Called for every attribute of a ``Function``; ``apply``, however it was got hold of, begins with this one."""
+        if name == "_backward_cls":
+            self._functions.close()
+            # Without a dispatch mode, this is inside of another one.
+            if torch.is_grad_enabled() and torch._C._len_torch_dispatch_stack():
+                self._functions.enter_context(recorded_whole(self._tracer, function))
+        return original(function, name)
 
 
 def _generators() -> Iterator[tuple[Any, str]]:

@@ -124,7 +124,9 @@ def _image(path: Path, spec: TerminatorSpec) -> Tensor:
         import numpy
         from PIL import Image
     except ImportError as error:
-        raise DataError(f"{path}: images are read with Pillow: pip install pillow, or give a .npy file") from error
+        raise DataError(
+            f"{path}: images are read with Pillow: pip install 'tzwc[train]', or give a .npy file"
+        ) from error
     if channels not in (1, 3):
         raise DataError(f"{path}: an image has 1 or 3 channels, the model {channels}; give a .npy file")
     try:

@@ -87,7 +87,8 @@ def for_devices(module: fx.GraphModule, examples: Sequence[Tensor]) -> fx.GraphM
     copy = fx.GraphModule(module, copy_graph(module.graph))
     try:
         return copy if use_kernels(copy, TARGETS[name], tf32=torch.backends.cuda.matmul.allow_tf32) else module
-    except Exception as error:  # a kernel is an extra: without it, a library does the same
+    except (RuntimeError, TypeError, ValueError) as error:
+        # An operator that rejects fake tensors, a size without a number: a library does what the kernel would.
         passes_log.warning("the kernel for hyperzzw_dot cannot be used: %s: %s", type(error).__name__, error)
         return module
 

@@ -15,13 +15,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 from torch.library import custom_op, triton_op, wrap_triton
 
 from tzwc.gpu.kernels.choice import MOST_VALUES
 from tzwc.ops.differentiation import tangents_may_flow
+
+try:
+    import triton
+    import triton.language as tl
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"{__name__} needs Triton: pip install 'tzwc[triton]'", name=error.name) from error
 
 __all__ = ["dot", "dot_kernel"]
 

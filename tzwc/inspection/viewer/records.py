@@ -12,6 +12,7 @@ from torch import fx
 
 from tzwc import cost
 from tzwc.graph import fake_mode_of, location, nbytes
+from tzwc.inspection.estimates import UNKNOWN_COST
 from tzwc.inspection.expressions import Scope
 from tzwc.inspection.networks import uses
 from tzwc.inspection.targets import short_name
@@ -106,7 +107,7 @@ class Records:
         if call not in self._costs:
             try:
                 self._costs[call] = (round(cost.flops(node)), float(f"{cost.seconds(node):.3g}"), nbytes(node))
-            except Exception:  # graphs from files carry no fake tensors, and a cost is only an extra
+            except UNKNOWN_COST:
                 self._costs[call] = (0, 0.0, 0)
         return self._costs[call]
 
