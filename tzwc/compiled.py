@@ -32,11 +32,10 @@ from tzwc.variants import Declined, RunOnce, State, Variants
 
 __all__ = ["CompiledModule"]
 
-
 # How often one call may find that the module has changed under it before it gives up.
 _CAPTURES = 3
 
-_LEVELS = ("untouched", "per submodule", "whole graph", "whole graph with assumptions")
+_LEVELS = ("untouched", "per submodule")  # and those of a specialisation
 
 
 class _Unknown(Exception):
@@ -139,7 +138,10 @@ class CompiledModule(SharedModule):
             raise _Unknown(state, key, accumulating) from violated
         if runner.captured.effects:
             state.guard.accept_habits()
-        self.__dict__["_level"] = _LEVELS[3 if runner.captured.assumptions.entries else 2]
+        if (why := runner.not_lowered) and why not in self._bypassed:
+            self._bypassed.add(why)
+            self.remarks.append(Remark("lowering", "declined", "backend", f"the graph is not lowered: {why}"))
+        self.__dict__["_level"] = runner.level
         return result
 
     def _state(self) -> State:
@@ -163,8 +165,7 @@ class CompiledModule(SharedModule):
                 )
         assert self._pieces is not None
         result = self._pieces(args, kwargs)
-        helped = any(part.level != _LEVELS[0] for part in self._parts)
-        self.__dict__["_level"] = _LEVELS[1 if helped else 0]
+        self.__dict__["_level"] = _LEVELS[any(part.level != _LEVELS[0] for part in self._parts)]
         return result
 
     @property
@@ -173,6 +174,7 @@ class CompiledModule(SharedModule):
 
         ``"whole graph"``; ``"whole graph with assumptions"`` about values of parameters and buffers, checked when they
         change; ``"per submodule"``, where only submodules could be captured; or ``"untouched"``.
+        ``", not lowered: ..."`` follows, with the reason, where the backend failed and operators ran one by one.
         """
         return self._level
 
