@@ -32,11 +32,10 @@ from tzwc.submodules import Submodules, worth_compiling
 
 __all__ = ["CompiledModule"]
 
-
 # How often one call may find that the module has changed under it before it gives up.
 _CAPTURES = 3
 
-_LEVELS = ("untouched", "per submodule", "whole graph", "whole graph with assumptions")
+_LEVELS = ("untouched", "per submodule")  # and those of a specialisation
 
 
 class CompiledModule(SharedModule):
@@ -119,7 +118,10 @@ class CompiledModule(SharedModule):
         result = hit.graph(call.tensors, hit.tensors, keep)
         if hit.graph.captured.effects:
             hit.guard.accept_written()
-        self.__dict__["_level"] = _LEVELS[3 if hit.graph.captured.assumptions.entries else 2]
+        if (why := hit.graph.not_lowered) and why not in self._bypassed:
+            self._bypassed.add(why)
+            self.remarks.append(Remark("lowering", "declined", "backend", f"the graph is not lowered: {why}"))
+        self.__dict__["_level"] = hit.graph.level
         return result
 
     def _run_original(self, reason: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -147,8 +149,7 @@ class CompiledModule(SharedModule):
                 )
         assert self._pieces is not None
         result = self._pieces(args, kwargs)
-        helped = any(part.level != _LEVELS[0] for part in self._parts)
-        self.__dict__["_level"] = _LEVELS[1 if helped else 0]
+        self.__dict__["_level"] = _LEVELS[any(part.level != _LEVELS[0] for part in self._parts)]
         return result
 
     @property
@@ -157,6 +158,7 @@ class CompiledModule(SharedModule):
 
         ``"whole graph"``; ``"whole graph with assumptions"`` about values of parameters and buffers, checked when they
         change; ``"per submodule"``, where only submodules could be captured; or ``"untouched"``.
+        ``", not lowered: ..."`` follows, with the reason, where the backend failed and operators ran one by one.
         """
         return self._level
 

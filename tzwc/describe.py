@@ -44,7 +44,7 @@ def _info(name: str, specialisation: Specialisation) -> SpecialisationInfo:
     return SpecialisationInfo(
         name=name,
         key=key,
-        level="whole graph with assumptions" if captured.assumptions.entries else "whole graph",
+        level=specialisation.level,
         stages=tuple(specialisation.stages),
         remarks=tuple(specialisation.remarks),
         frontier=tuple(cached_info(value, slots) for value in specialisation.split.program.values),

@@ -21,10 +21,11 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from tzwc.errors import InvalidArgumentError
 from tzwc.foreign import shown
+from tzwc.logs import passes_log
 from tzwc.remarks import Remark, RemarkKind
 from tzwc.tuning import Tune
 
-__all__ = ["INDUCTOR", "Backend", "Lowered", "check_backend", "compiled", "inductor_settings", "lower"]
+__all__ = ["INDUCTOR", "Backend", "Lowered", "check_backend", "compiled", "inductor_settings", "lower", "not_lowered"]
 
 INDUCTOR = {
     # Inductor's own random numbers differ from eager's; with the same seed, dropout must drop the same elements.
@@ -51,6 +52,21 @@ def check_backend(backend: Backend) -> Backend:
         usual = sorted([*(b for b in torch._dynamo.list_backends() if b != "tzwc"), "eager", "aot_eager"])
         raise InvalidArgumentError(f"backend={shown(backend)} is not known to torch.compile; choose one of {usual}")
     return backend
+
+
+_said: set[str] = set()
+
+
+def not_lowered(backend: Backend, error: Exception) -> str:
+    """In a few words, why ``backend`` gave no code; logged as a warning, once in a process."""
+    inner = getattr(error, "inner_exception", error)  # of Inductor's own exceptions
+    missing = type(inner).__name__ == "InvalidCxxCompiler"
+    why = "no C++ compiler" if missing else f"{shown(backend)} failed ({type(inner).__name__})"
+    if why not in _said:
+        _said.add(why)
+        remedy = "install g++, or name a compiler in CXX" if missing else "the remarks have the error"
+        passes_log.warning("%s: rewritten graphs run operator by operator, not as compiled code; %s", why, remedy)
+    return why
 
 
 def inductor_settings(tune: Tune, remarks: list[Remark]) -> dict[str, Any]:

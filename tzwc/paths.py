@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from tzwc.errors import InvalidArgumentError
 from tzwc.foreign import examined, shown
 
-__all__ = ["LARGEST", "as_path", "is_file", "is_folder", "read_whole", "why_not"]
+__all__ = ["LARGEST", "as_path", "cache_directory", "is_file", "is_folder", "read_whole", "why_not"]
 
 LARGEST = 2**30
 """Bytes; no file that is read as a whole is larger."""
@@ -30,6 +33,23 @@ def as_path(path: Any) -> Path:
         if isinstance(path, (str, os.PathLike)) and isinstance(name := os.fspath(path), str):
             return Path(str.__str__(name))
     raise InvalidArgumentError(f"path = {shown(path)}: expected a pathlib.Path or a str")
+
+
+def cache_directory() -> Path:
+    """Where everything is kept that can be found out again: ``$TZWC_CACHE_DIR``, or the user's directory for caches.
+
+    An absolute path. For a user without a home it is a directory for temporary files.
+    """
+    named = os.environ.get("TZWC_CACHE_DIR")
+    if named:
+        try:
+            return Path(named).expanduser().absolute()
+        except RuntimeError:  # "~somebody" whom nobody knows: a name as any other
+            return Path(named).absolute()
+    found = Path(platformdirs.user_cache_dir("tzwc", appauthor=False))
+    if found.is_absolute():
+        return found
+    return Path(tempfile.gettempdir()) / f"tzwc-{os.getuid()}"
 
 
 def is_file(path: Path) -> bool:

@@ -17,7 +17,7 @@ from tzwc.effects import replay
 from tzwc.errors import CaptureError
 from tzwc.graph import fake_mode_of, is_mutating
 from tzwc.graph_capture import Capture
-from tzwc.lowering import Lowered, lower
+from tzwc.lowering import Lowered, lower, not_lowered
 from tzwc.options import CompileOptions
 from tzwc.pipeline import Stage, run_pipeline
 from tzwc.remarks import Remark
@@ -59,6 +59,8 @@ class Specialisation:
         split: its static and residual parts.
         cache: the kept values.
         remarks: what lowering had to say.
+        not_lowered: why the newest call ran the graph operator by operator, although a backend was asked for code;
+            empty when it did not.
         lowering_seconds: time spent in the backend so far.
         calls: how often it ran.
         outdated: whether an assumption of it has ever failed at a call; it serves again when they hold again.
@@ -112,7 +114,15 @@ class Specialisation:
         self._writes = any(map(is_mutating, self.split.residual.graph.nodes))
         self._static_code: dict[tuple[Any, ...], Lowered] = {}
         self._dynamic_code: Lowered | None = None
+        self.not_lowered = ""
+        self._failure = ""  # of the backend, in few words
         self._proven: set[int] = set()  # identities of code that has run without an error
+
+    @property
+    def level(self) -> str:
+        """How the newest call ran, see :attr:`tzwc.CompiledModule.level`."""
+        level = "whole graph with assumptions" if self.captured.assumptions.entries else "whole graph"
+        return f"{level}, not lowered: {self.not_lowered}" if self.not_lowered else level
 
     @property
     def static_slot_paths(self) -> list[str]:
@@ -191,10 +201,12 @@ class Specialisation:
             if code is self.split.residual or id(code) in self._proven or self._writes:
                 raise
             outputs = self.split.residual(*arguments)
+            self.not_lowered = not_lowered(self._options.backend, error)
             reason = f"{self._options.backend!r} failed when it ran ({type(error).__name__}: {error})"
             self.remarks.append(Remark("lowering", "declined", "backend", f"{reason}; the graph ran eagerly"))
             return outputs
         self._proven.add(id(code))
+        self.not_lowered = self._failure if code is self.split.residual else ""
         return outputs
 
     def _fits(self, tensors: list[torch.Tensor]) -> bool:
@@ -245,6 +257,7 @@ class Specialisation:
         except Exception as error:  # a backend may fail in any way; the graph itself still gives the answer
             reason = f"{self._options.backend!r} failed ({type(error).__name__}: {error}); the graph runs eagerly"
             self.remarks.append(Remark("lowering", "declined", "backend", reason))
+            self._failure = not_lowered(self._options.backend, error)
             return residual
         finally:
             self.lowering_seconds += time.perf_counter() - start

@@ -24,7 +24,7 @@ EPS = torch.finfo(torch.float32).eps
 @pytest.fixture(scope="module", autouse=True)
 def _onednn() -> None:
     if not available(BUILD_SECONDS):
-        pytest.skip(f"no products by oneDNN: {extension.reason or 'not in this build of torch'}")
+        pytest.skip(f"no products by oneDNN: {operator.obstacle()}")
 
 
 @st.composite
@@ -114,7 +114,7 @@ def test_shape_function_and_schema() -> None:
 
 def test_without_the_extension_aten_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operator, "_native", None)
-    monkeypatch.setattr(operator, "_refused", True)
+    monkeypatch.setattr(operator, "_refused", "for a test")
     a, b = torch.randn(3, 4), torch.randn(2, 4, 5)
     assert torch.equal(product(a, b), a @ b)
     with torch.autocast("cpu"):
@@ -139,7 +139,7 @@ def test_the_extension_takes_no_other_tensors(wrong: Tensor | None) -> None:
 def test_a_torch_without_onednn_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     monkeypatch.setattr(operator, "_native", None)
-    monkeypatch.setattr(operator, "_refused", False)
+    monkeypatch.setattr(operator, "_refused", "")
     monkeypatch.setattr(extension, "module", SimpleNamespace(products_install=lambda: asked.append(True)))
     for _ in range(2):
         assert not available(BUILD_SECONDS)
@@ -147,3 +147,40 @@ def test_a_torch_without_onednn_is_asked_once(monkeypatch: pytest.MonkeyPatch) -
     assert operator.obstacle() == "this build of torch does not export it"
     monkeypatch.setenv("TZWC_NATIVE", "0")
     assert operator.obstacle() == "TZWC_NATIVE=0"
+
+
+def _raises(*_: Tensor) -> None:
+    raise RuntimeError("mkldnn_matmul: float32 needs AVX-512\nException raised from mkldnn_matmul")
+
+
+TRIALS: dict[str, tuple[Callable[..., object], str]] = {
+    "it raises": (_raises, "a trial failed (RuntimeError: mkldnn_matmul: float32 needs AVX-512)"),
+    "it does nothing": (lambda *_: None, "a trial gave a wrong product"),
+    "it ignores strides": (
+        lambda a, b, result: torch.matmul(a, b.contiguous().mT if b.is_contiguous() else b, out=result)
+        if b.shape[-1] == b.shape[-2] else result.zero_(),
+        "a trial gave a wrong product",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", TRIALS)
+def test_what_does_not_multiply_is_found_out_once(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    """ATen's function refuses float32 on processors without AVX-512, and was believed to be there for all."""
+    multiply, said = TRIALS[fault]
+    tried: list[bool] = []
+
+    def counted(a: Tensor, b: Tensor, result: Tensor) -> None:
+        tried.append(True)
+        multiply(a, b, result)
+
+    monkeypatch.setattr(operator, "_native", None)
+    monkeypatch.setattr(operator, "_refused", "")
+    fake = SimpleNamespace(products_install=lambda: True, products_multiply=counted)
+    monkeypatch.setattr(extension, "module", fake)
+    for _ in range(3):
+        assert not available(BUILD_SECONDS)
+        assert tried == [True]
+    assert operator.obstacle() == said
+    a, b = torch.randn(3, 4), torch.randn(4, 5)
+    assert torch.equal(product(a, b), a @ b)

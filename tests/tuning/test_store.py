@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import tzwc.tuning.store
 from tests.conftest import examples
-from tzwc.tuning.store import LARGEST, Store, TuningWarning, cache_directory, seconds_of
+from tzwc.tuning.store import LARGEST, Store, TuningWarning, seconds_of
 
 KEY = {"machine": {"cpu": "x"}, "problem": {"batch": 1, "lengths": (3, 4)}}
 
@@ -51,13 +51,7 @@ def test_what_was_put_is_got(store: Store) -> None:
 
 def test_the_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TZWC_CACHE_DIR", str(tmp_path / "mine"))
-    assert cache_directory() == tmp_path / "mine"
     assert Store().folder == tmp_path / "mine" / "tuning"
-    monkeypatch.setenv("TZWC_CACHE_DIR", "~nobody-at-all/cache")
-    assert cache_directory() == Path("~nobody-at-all/cache")
-    monkeypatch.delenv("TZWC_CACHE_DIR")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_directory().name == "tzwc"
 
 
 DAMAGED = {

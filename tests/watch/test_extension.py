@@ -16,6 +16,7 @@ import torch
 
 import tzwc.watch
 from tests.watch.conftest import BUILD_SECONDS, Twin
+from tzwc.tuning.store import Store
 from tzwc.watch import build
 from tzwc.watch.build import BuildError, library_path, load_library
 from tzwc.watch.extension import Extension, extension
@@ -115,15 +116,12 @@ def test_nothing_is_loaded_that_belongs_to_others(built: Path) -> None:
     assert "belongs to user 12345" in refused.reason
 
 
-def test_directories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("TZWC_CACHE_DIR", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+def test_it_lies_in_the_directory_for_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It once did not know what ``~`` means, so that there were two directories."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert build.default_directory() == tmp_path / ".cache/tzwc/native"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
-    assert build.default_directory() == tmp_path / "x/tzwc/native"
-    monkeypatch.setenv("TZWC_CACHE_DIR", str(tmp_path / "t"))
-    assert build.default_directory() == tmp_path / "t/native"
+    monkeypatch.setenv("TZWC_CACHE_DIR", "~/caches")
+    assert build.default_directory() == tmp_path / "caches/native"
+    assert Store().folder == tmp_path / "caches/tuning"
 
 
 def test_what_killed_builds_left_is_removed(built: Path) -> None:

@@ -22,7 +22,7 @@ from tzwc.dynamo.retrace import GraphSlot, Retraced, is_plain, retrace
 from tzwc.errors import CaptureError, TzwcError
 from tzwc.graph import alias_groups, is_mutating, is_random
 from tzwc.inspection import Report
-from tzwc.lowering import Lowered, compiled, inductor_settings
+from tzwc.lowering import Lowered, compiled, inductor_settings, not_lowered
 from tzwc.options import CompileOptions
 from tzwc.pipeline import Stage, run_pipeline
 from tzwc.remarks import Remark
@@ -154,6 +154,7 @@ class CompiledGraph:
         except (RestartAnalysis, SkipFrame):
             raise  # Dynamo's own control flow
         except Exception as error:
+            not_lowered(backend, error)
             self._declined("lowering", "backend", f"{backend!r} failed ({type(error).__name__}: {error}); runs eagerly")
             return module
         finally:

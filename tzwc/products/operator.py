@@ -1,7 +1,8 @@
 """The operator ``tzwc::product``: float32 matrix products on CPU by oneDNN.
 
 PyTorch has no public function for it, but its library exports the one that it calls for bfloat16 and that takes float32
-as well. The extension of :mod:`tzwc.watch` calls that. Where there is no extension (yet), or no such function, the
+as well. The extension of :mod:`tzwc.watch` calls that, once a trial has shown that it can: on processors without
+AVX-512 the function may refuse float32. Where there is no extension (yet), no such function, or the trial fails, the
 operator multiplies by ATen, with the same result up to rounding.
 """
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tzwc.ops.differentiation import is_differentiated
+from tzwc.tuning.measurement import undisturbed
 from tzwc.watch.extension import disabled, extension
 
 __all__ = ["available", "obstacle", "product"]
@@ -23,18 +25,17 @@ _LIBRARY.define("product(Tensor a, Tensor b) -> Tensor", tags=(torch.Tag.pt2_com
 _ALONE = 1 << 16
 """Elements of a shared matrix from which on it is not copied for every matrix of the other operand."""
 
-_native: Any = None  # the extension, once it has found oneDNN
-_refused = False
+_native: Any = None  # the extension, once a trial of oneDNN has succeeded
+_refused = ""  # why oneDNN cannot be called here, found out once for the process
 
 
 def available(timeout: float = 0.0) -> bool:
     """Whether oneDNN can be called; waits for the extension being built, ``timeout`` seconds at most."""
     global _native, _refused
     if _native is None and not (_refused or disabled()) and extension.wait(timeout):
-        if extension.module.products_install():
+        _refused = _problem(extension.module)
+        if not _refused:
             _native = extension.module
-        else:
-            _refused = True
     return _native is not None
 
 
@@ -42,7 +43,27 @@ def obstacle() -> str:
     """Why oneDNN is not :func:`available`."""
     if disabled():
         return "TZWC_NATIVE=0"
-    return "this build of torch does not export it" if _refused else extension.reason
+    return _refused or extension.reason
+
+
+def _problem(module: Any) -> str:
+    """What keeps oneDNN from being called through ``module``; empty when a trial gave the products that ATen gives."""
+    if not module.products_install():
+        return "this build of torch does not export it"
+    try:
+        with undisturbed():
+            # Sums of small integers, which every precision and every order of summation gives exactly.
+            values = torch.arange(16 * 16, dtype=torch.float32, device="cpu").remainder_(7).sub_(3).view(16, 16)
+            batch = values.view(2, 8, 16)
+            for a, b in ((values, values), (values, values.mT), (batch, batch.mT), (batch.mT, batch)):
+                result = _shape(a, b).fill_(torch.nan)
+                module.products_multiply(a, b, result)
+                if not torch.equal(result, _composed(a, b)):
+                    return "a trial gave a wrong product"
+    except Exception as error:  # it checks the processor itself, and whatever it says, ATen multiplies
+        said = str(error).splitlines() or [""]
+        return f"a trial failed ({type(error).__name__}: {said[0]})"
+    return ""
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

@@ -26,13 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import platformdirs
+from tzwc.paths import cache_directory, read_whole
 
-from tzwc.paths import read_whole
+__all__ = ["SCHEMA", "Entry", "Kind", "Store", "TuningWarning", "seconds_of"]
 
-__all__ = ["SCHEMA", "VARIABLE", "Entry", "Kind", "Store", "TuningWarning", "cache_directory", "seconds_of"]
-
-VARIABLE = "TZWC_CACHE_DIR"
 Kind = Literal["calibration", "choice", "product"]
 SCHEMA = 1
 """Of everything that :mod:`tzwc.tuning` writes; a file with another number is not read."""
@@ -50,17 +47,6 @@ _lock = threading.Lock()
 
 class TuningWarning(UserWarning):
     """Something about remembered measurements is not as it should be; results are not affected."""
-
-
-def cache_directory() -> Path:
-    """Where measurements are kept: ``$TZWC_CACHE_DIR``, or the user's directory for caches."""
-    named = os.environ.get(VARIABLE)
-    if not named:
-        return Path(platformdirs.user_cache_dir("tzwc", appauthor=False))
-    try:
-        return Path(named).expanduser()
-    except RuntimeError:  # "~somebody" whom nobody knows: a name as any other
-        return Path(named)
 
 
 @dataclass(frozen=True)
@@ -91,7 +77,8 @@ class Store:
     """Remembered measurements.
 
     Args:
-        folder: where the files lie; by default ``tuning`` in :func:`cache_directory`. Made when it is first needed.
+        folder: where the files lie; by default ``tuning`` in :func:`tzwc.paths.cache_directory`. Made when it is first
+            needed.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

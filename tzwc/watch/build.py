@@ -26,6 +26,8 @@ from typing import Any
 
 import torch
 
+from tzwc.paths import cache_directory
+
 __all__ = ["BuildError", "compile_library", "default_directory", "library_path", "load_library"]
 
 _HERE = Path(__file__).parent
@@ -43,11 +45,8 @@ class BuildError(Exception):
 
 
 def default_directory() -> Path:
-    """``native`` in ``$TZWC_CACHE_DIR``, else in ``$XDG_CACHE_HOME/tzwc``, else in ``~/.cache/tzwc``."""
-    chosen = os.environ.get("TZWC_CACHE_DIR")
-    if chosen:
-        return Path(chosen) / "native"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tzwc" / "native"
+    """``native`` in the directory for caches, see :func:`tzwc.paths.cache_directory`."""
+    return cache_directory() / "native"
 
 
 def library_path(directory: Path) -> Path:
