@@ -35,11 +35,11 @@ def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeTimer]:
-    """Let algorithms take as long as told, and all others a second."""
+    """Let algorithms take as long as told, and all others a tenth of a second."""
 
     def install(**seconds: float) -> FakeTimer:
         def maker(_: Problem, algorithm: Algorithm, __: object) -> Callable[[], Call]:
-            return lambda: lambda: seconds.get(algorithm.name, 1.0)
+            return lambda: lambda: seconds.get(algorithm.name, 0.1)
 
         monkeypatch.setattr(tzwc.tuning.choice, "call_maker", maker)
         return FakeTimer()

@@ -48,8 +48,10 @@ class Algorithm:
             CPU always, the caller hands over float32 and rounds the result once; see :func:`widens`.
         skips_zeros: the input gradient with a stride does not multiply the zeros that others put between the elements
             of the output's gradient, so it is exact where the forward direction is.
+        unmoved: bytes that it needs beyond the elements that ``work`` counts, such as tables of indices.
 
-    ``objection`` and ``work`` take problems of any direction. ``prepare`` and ``run`` are given forward problems only.
+    ``objection``, ``work`` and ``unmoved`` take problems of any direction. ``prepare`` and ``run`` are given forward
+    problems only.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Algorithm:
     gradient: Callable[[Problem, Tensor, Tensor], Tensor] | None = None
     narrow: bool = False
     skips_zeros: bool = False
+    unmoved: Callable[[Problem], float] = lambda _: 0.0
 
 
 SUPPORTED = (torch.float32, torch.float64, torch.bfloat16, torch.float16)

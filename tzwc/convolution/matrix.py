@@ -219,6 +219,12 @@ def _toeplitz_work(problem: Problem) -> Mapping[str, float]:
     return {"calls": calls, kind: 2.0 * samples * entries, "moved": outputs, **written}
 
 
+def _toeplitz_unmoved(problem: Problem) -> float:
+    """Bytes of the indices of one axis: int64 and truths, several at once."""
+    form = forward_form(problem)
+    return 40.0 * max(length * out for length, out in zip(_toeplitz_lengths(form), form.out, strict=True))
+
+
 MATMUL = Algorithm(
     name="matmul",
     summary="the matrix product that a single tap is",
@@ -248,4 +254,5 @@ TOEPLITZ = Algorithm(
     run=_toeplitz_run,
     work=_toeplitz_work,
     exact=False,
+    unmoved=_toeplitz_unmoved,
 )

@@ -12,13 +12,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tzwc.convolution.algorithm import Algorithm, dtype_objection
+from tzwc.convolution.arranged import Arranged
+from tzwc.convolution.generated_code import code_objection
 from tzwc.convolution.padding import is_padded, pad, padded_lengths, unpad
 from tzwc.convolution.problem import Problem
 
@@ -44,7 +45,9 @@ class _Layout:
     channels_last: bool
 
     def writes_padding(self, problem: Problem) -> bool:
-        return self.pads_first or not (pads_by_itself(problem) or _pads_too_much(problem))
+        if self.pads_first or (self.channels_last and code_objection(problem) is not None):
+            return True
+        return not (pads_by_itself(problem) or _pads_too_much(problem))
 
     def padding(self, problem: Problem) -> tuple[int, ...]:
         """What is left for PyTorch to pad."""
@@ -75,11 +78,11 @@ class _Layout:
 
         The kernel as well: grouped convolutions are several times slower when the two differ (oneDNN 3.12).
         """
-        if not self.channels_last:
-            return values
+        if not self.channels_last:  # what is channels-last already must not lead there either
+            return values.contiguous() if code_objection(problem) is not None else values
         image = values.unsqueeze(2) if problem.axes == 1 else values
         if torch.is_grad_enabled():
-            arranged: Tensor = _Arranged.apply(image, _FORMATS[problem.axes - 1])  # type: ignore[no-untyped-call]
+            arranged: Tensor = Arranged.apply(image, _FORMATS[problem.axes - 1])  # type: ignore[no-untyped-call]
             return arranged
         return image.contiguous(memory_format=_FORMATS[problem.axes - 1])
 
@@ -95,34 +98,6 @@ class _Layout:
         if self.channels_last and problem.axes == 1:
             return (1, *problem.stride), (0, *self.padding(problem)), (1, *problem.dilation)
         return problem.stride, self.padding(problem), problem.dilation
-
-
-class _Arranged(torch.autograd.Function):
-    """A copy in a memory format, with contiguous gradients.
-
-    Left alone, the gradient would come channels-last and, the rows of a per-sample convolution being one image, with
-    strides that are ambiguous. ATen's batch normalization on CPU then reads them wrongly (2.13).
-    """
-
-    @staticmethod
-    def forward(image: Tensor, memory_format: torch.memory_format) -> Tensor:
-        return image.contiguous(memory_format=memory_format)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, torch.memory_format], _: Tensor) -> None:
-        ctx.memory_format = inputs[1]
-
-    @staticmethod
-    def backward(_: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient.contiguous(), None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        return tangent.contiguous(memory_format=ctx.memory_format)
-
-    @staticmethod
-    def vmap(_: Any, in_dims: tuple[int | None, None], image: Tensor, __: torch.memory_format) -> tuple[Tensor, Any]:
-        return image, in_dims[0]  # a layout is for speed alone, and PyTorch cannot ask a mapped tensor for another one
 
 
 def pads_by_itself(problem: Problem) -> bool:
@@ -259,6 +234,12 @@ def _native_objection(problem: Problem) -> str | None:
     return dtype_objection(problem)
 
 
+def _channels_last_objection(problem: Problem) -> str | None:
+    if (reason := dtype_objection(problem)) is not None:
+        return reason
+    return code_objection(problem) if problem.direction == "input_gradient" else None
+
+
 def _prepadded_objection(problem: Problem) -> str | None:
     if (reason := dtype_objection(problem)) is not None:
         return reason
@@ -267,6 +248,13 @@ def _prepadded_objection(problem: Problem) -> str | None:
     if _NATIVE.writes_padding(problem):
         return f"native pads in advance as well: {problem.padding_mode} {problem.padding} is not symmetric zeros"
     return None
+
+
+def _both_objection(problem: Problem) -> str | None:
+    reason = _channels_last_objection(problem) or _prepadded_objection(problem)
+    if reason is None and code_objection(problem) is not None:
+        return "channels_last pads in advance as well: oneDNN would write too much code for so many taps"
+    return reason
 
 
 def _make(name: str, summary: str, layout: _Layout, objection: Callable[[Problem], str | None]) -> Algorithm:
@@ -286,10 +274,10 @@ def _make(name: str, summary: str, layout: _Layout, objection: Callable[[Problem
 
 NATIVE = _make("native", "the convolution of PyTorch", _NATIVE, _native_objection)
 PREPADDED = _make("prepadded", "PyTorch's, on an input padded in advance", _Layout(True, False), _prepadded_objection)
-CHANNELS_LAST = _make("channels_last", "PyTorch's, channels-last", _Layout(False, True), _native_objection)
+CHANNELS_LAST = _make("channels_last", "PyTorch's, channels-last", _Layout(False, True), _channels_last_objection)
 CHANNELS_LAST_PREPADDED = _make(
     "channels_last_prepadded",
     "PyTorch's, padded in advance and channels-last",
     _Layout(True, True),
-    _prepadded_objection,
+    _both_objection,
 )

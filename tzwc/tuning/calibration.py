@@ -21,7 +21,7 @@ from tzwc.tuning.cost_model import CostModel, Sample
 from tzwc.tuning.geometries import CALIBRATION, stream
 from tzwc.tuning.machine import fingerprint
 from tzwc.tuning.measurement import Limits, closest, measure
-from tzwc.tuning.memory import too_much_memory
+from tzwc.tuning.memory import too_much_memory, too_much_to_measure
 from tzwc.tuning.store import Store, seconds_of
 from tzwc.tuning.timers import Timer, timer_for
 from tzwc.tuning.workload import call_maker, operands, problem_from_dict, problem_to_dict
@@ -133,11 +133,16 @@ def sample(problem: Problem, model: CostModel, timer: Timer, limits: Limits = _L
     """Measure every algorithm on one problem, but for those that ``model`` says are far too slow for it."""
     legal, _ = legal_algorithms(problem)
     native = next(iter(legal.values()))
-    legal = {k: v for k, v in legal.items() if too_much_memory(problem, v, native, limits.memory) is None}
+    legal = {
+        name: one
+        for name, one in legal.items()
+        if too_much_memory(problem, one, native, limits.memory) is None
+        and not too_much_to_measure(problem, one, limits.memory)
+    }
     pair = operands(problem)
-    order = closest({name: model.predict(problem, name) for name in legal}, limits)
-    calls = {name: call_maker(problem, legal[name], pair) for name in order}
-    return Sample(problem, measure(calls, timer, limits).seconds)
+    predicted = {name: model.predict(problem, name) for name in legal}
+    calls = {name: call_maker(problem, legal[name], pair) for name in closest(predicted, limits)}
+    return Sample(problem, measure(calls, timer, limits, predicted=predicted).seconds)
 
 
 @functools.cache

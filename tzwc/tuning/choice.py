@@ -15,7 +15,7 @@ from tzwc.tuning.calibration import model_for, read_samples
 from tzwc.tuning.cost_model import CostModel
 from tzwc.tuning.machine import fingerprint
 from tzwc.tuning.measurement import Limits, Outcome, closest, measure, undisturbed
-from tzwc.tuning.memory import too_much_memory
+from tzwc.tuning.memory import too_much_memory, too_much_to_measure
 from tzwc.tuning.store import Store, seconds_of
 from tzwc.tuning.timers import Timer, timer_for
 from tzwc.tuning.workload import as_measured, call_maker, operands, problem_to_dict
@@ -140,11 +140,10 @@ def _choose(
     timer: Timer | None,
 ) -> Choice:
     native = next(iter(legal))
-    for name in list(legal):
-        reason = too_much_memory(problem, legal[name], legal[native], limits.memory)
-        if reason is not None:
-            del legal[name]
-            declined[name] = reason
+    reasons = {name: too_much_memory(problem, one, legal[native], limits.memory) for name, one in legal.items()}
+    declined |= {name: reason for name, reason in reasons.items() if reason is not None}
+    legal = {name: one for name, one in legal.items() if reasons[name] is None} or {native: legal[native]}
+    native = next(iter(legal))
     if len(legal) == 1:
         return Choice(native, {native: Candidate(None)}, declined, "built-in", "there is no other candidate")
     facts = fingerprint(problem.device)
@@ -170,12 +169,15 @@ def _measure(
     limits: Limits,
     timer: Timer,
 ) -> Outcome:
+    small = {n: t for n, t in predicted.items() if not too_much_to_measure(problem, legal[n], limits.memory)}
+    if not closest(small, limits):
+        return Outcome()
     try:
         pair = operands(problem)
     except (RuntimeError, MemoryError):  # not even the operands fit: predictions remain
         return Outcome()
-    calls = {name: call_maker(problem, legal[name], pair) for name in closest(predicted, limits)}
-    return measure(calls, timer, limits, ranking=tuple(algorithms()))
+    calls = {name: call_maker(problem, legal[name], pair) for name in closest(small, limits)}
+    return measure(calls, timer, limits, ranking=tuple(algorithms()), predicted=small)
 
 
 def _by_model(

@@ -34,24 +34,28 @@ class Limits:
     """How much a choice may cost.
 
     Attributes:
-        seconds: for all candidates of one problem; a single call cannot be cut short.
+        seconds: for all candidates of one problem; a single call cannot be cut short…
+        longest: …so none is made that is predicted to end later than this many seconds after the start…
+        patience: …unless that is within this many times the fastest so far.
         factor: a candidate predicted to take this many times the best prediction is not measured…
         trifle: …unless two calls of it are predicted to take no more seconds than this.
         hopeless: a candidate whose first calls take this many times the best takes no part in the rounds.
         tie: candidates within this part of the fastest are equal.
         rounds: at most.
         shortest: seconds of one sample: faster candidates are called several times for it.
-        memory: bytes that a candidate may need.
+        memory: bytes that a candidate may need, when it is measured beyond its operands.
     """
 
     seconds: float = 0.5
+    longest: float = 2.0
+    patience: float = 20.0
     factor: float = 4.0
     trifle: float = 0.2
     hopeless: float = 4.0
     tie: float = 0.03
     rounds: int = 40
     shortest: float = 5e-4
-    memory: float = 2.0 * 2**30
+    memory: float = 1.0 * 2**30
 
 
 @dataclass
@@ -75,12 +79,14 @@ def closest(predicted: Mapping[str, float | None], limits: Limits) -> list[str]:
     """Whom to measure, the most promising first: those predicted close to the best, cheap ones, and unknown ones.
 
     ``native`` is always among them unless one call of it is predicted to take longer than the whole budget and many
-    times as long as the best.
+    times as long as the best. A call predicted to take longer than :attr:`Limits.longest` is made of nobody.
     """
     known = {name: seconds for name, seconds in predicted.items() if seconds is not None}
     best = min(known.values(), default=0.0)
 
     def worth(name: str, seconds: float | None) -> bool:
+        if seconds is not None and seconds > limits.longest:
+            return False
         if seconds is None or seconds <= best * limits.factor or 2 * seconds <= limits.trifle:
             return True
         return name == "native" and (seconds <= limits.seconds or seconds <= best * limits.factor**2)
@@ -95,6 +101,7 @@ def measure(
     limits: Limits,
     *,
     ranking: tuple[str, ...] = ("native",),
+    predicted: Mapping[str, float | None] | None = None,
 ) -> Outcome:
     """Time ``candidates`` and choose.
 
@@ -103,11 +110,12 @@ def measure(
         timer: measures calls.
         limits: the budget, and what counts as slow and as equal.
         ranking: whom to prefer among equals.
+        predicted: seconds of one call, by name: for want of a measurement they say whether there is time for it.
     """
     outcome = Outcome()
     end = timer.now() + limits.seconds
     with undisturbed():
-        calls = _first_look(candidates, timer, limits, end, outcome)
+        calls = _first_look(candidates, timer, limits, end, outcome, predicted or {})
         if outcome.seconds:
             _rounds(calls, timer, limits, end, outcome)
             _decide(outcome, limits, ranking)
@@ -115,12 +123,20 @@ def measure(
 
 
 def _first_look(
-    candidates: Mapping[str, Callable[[], Call]], timer: Timer, limits: Limits, end: float, outcome: Outcome
+    candidates: Mapping[str, Callable[[], Call]],
+    timer: Timer,
+    limits: Limits,
+    end: float,
+    outcome: Outcome,
+    predicted: Mapping[str, float | None],
 ) -> dict[str, Call]:
     """Call everyone, and return those that are worth more: the first call of all pays for set-up, so it is not all."""
     calls: dict[str, Call] = {}
-    best = float("inf")
+    best, start = float("inf"), timer.now()
     for name, make in candidates.items():
+        allowed = max(limits.longest, limits.patience * best if outcome.seconds else 0.0)
+        if timer.now() - start + (predicted.get(name) or 0.0) > allowed:
+            continue
         try:
             call = make()
             seconds = _look(call, best, timer, limits, end)
