@@ -34,6 +34,7 @@ from tzwc.results import flatten_result
 from tzwc.shapes import fits
 from tzwc.slots import Slot, SlotTable, placeholder_name
 from tzwc.tracing import Counter, Interception, Origins, Tracer, as_plain, escaped_fake, escaped_value
+from tzwc.tuning.disturbance import working
 from tzwc.written_memory import refuse_shared_writes, refuse_written_inputs
 
 __all__ = ["Capture", "Slot", "UnsettledError", "capture", "capture_call"]
@@ -113,7 +114,7 @@ def capture_call(
     except TypeError as error:
         raise CaptureError(f"the arguments do not fit {type(module).__name__}.forward: {error}") from error
     refuse_unfaithful(module)
-    with _capturing:
+    with _capturing, working("a capture"):
         counters: Sequence[tuple[str, Any, Any]] = ()
         numbers = True
         while True:
