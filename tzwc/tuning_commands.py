@@ -151,7 +151,7 @@ def clear(
     json_: Json = False,
     trace: Trace = False,
 ) -> None:
-    """Forget everything that was measured, or what is doubtful; says what it removed. Files of others in the folder stay."""
+    """Forget everything that was measured, or what is doubtful; says what it removed. Other files stay."""
     with reported(trace):
         from tzwc.tuning.store import Store
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 import torch.distributed as dist
 from filelock import FileLock
 from typer.testing import CliRunner
@@ -141,7 +137,9 @@ def test_another_process_is_waited_for_and_not_for_ever(pretend: Pretend, monkey
 def test_the_lock_of_a_process_that_was_killed_holds_nobody(pretend: Pretend) -> None:
     store = Store()
     store.lock.parent.mkdir(parents=True, exist_ok=True)
-    script = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(1, flush=True); input()"
+    script = (
+        "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(1, flush=True); input()"
+    )
     run = [sys.executable, "-c", script, str(store.lock)]
     with subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None

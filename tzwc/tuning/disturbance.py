@@ -20,8 +20,8 @@ from tzwc.watch.extension import extension
 __all__ = ["Observation", "busy", "settled", "working"]
 
 PATIENCE = 60.0
-"""Seconds that a process waits in all for its extension to be built, which happens once for a version of torch. Lowering
-waits for it as long."""
+"""Seconds that a process waits in all for its extension to be built, which happens once for a version of torch.
+Lowering waits for it as long."""
 
 CHILDREN = 10.0
 """Seconds that a process waits in all for its children, such as compilers, to come to rest."""
@@ -91,10 +91,8 @@ class Observation:
 
     def end(self) -> str | None:
         """What disturbed this thread; ``None`` when it had the processors that it could use."""
-        wall, thread, process = (
-            now - then
-            for now, then in zip((time.perf_counter(), time.thread_time(), time.process_time()), self._mine, strict=True)
-        )
+        now = time.perf_counter(), time.thread_time(), time.process_time()
+        wall, thread, process = (end - start for end, start in zip(now, self._mine, strict=True))
         if (what := busy()) is not None:
             return what
         threads = torch.get_num_threads()
@@ -131,18 +129,18 @@ def _running_child() -> str | None:
     parents: dict[int, int] = {}
     running: dict[int, str] = {}
     try:
-        folders = [name for name in os.listdir(_PROC) if name.isdecimal()]
+        folders = [path for path in _PROC.iterdir() if path.name.isdecimal()]
     except OSError:
         return None
     for folder in folders:
         try:
-            text = (_PROC / folder / "stat").read_text(encoding="utf-8", errors="replace")
+            text = (folder / "stat").read_text(encoding="utf-8", errors="replace")
             name, rest = text[text.index("(") + 1 : text.rindex(")")], text[text.rindex(")") + 2 :].split()
-            parents[int(folder)] = int(rest[1])
+            parents[int(folder.name)] = int(rest[1])
         except (OSError, ValueError, IndexError):  # it has just ended
             continue
         if rest[0] == "R":
-            running[int(folder)] = name
+            running[int(folder.name)] = name
     for child, name in running.items():
         above = child
         while (above := parents.get(above, 0)) > 1:

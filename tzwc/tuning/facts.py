@@ -2,7 +2,7 @@
 
 A measurement is **doubtful** when something disturbed it, or when it contradicts what is expected. It is remembered as
 such, apart from the facts, and decides nothing in another process. One that contradicts expectations though nothing was
-seen to disturb it becomes a fact when a later one, not disturbed either, agrees with it: then the expectation was wrong.
+seen to disturb it becomes a fact when a later one, not disturbed either, agrees: then the expectation was wrong.
 """
 
 from __future__ import annotations
