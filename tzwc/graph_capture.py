@@ -34,6 +34,7 @@ from tzwc.shapes import fits
 from tzwc.slots import Slot, SlotTable, placeholder_name
 from tzwc.tracing import Counter, Interception, Origins, Tracer, as_plain, escaped_fake, escaped_value
 from tzwc.tracing.patches import patching
+from tzwc.tuning.disturbance import working
 from tzwc.written_memory import refuse_shared_writes, refuse_written_inputs
 
 __all__ = ["Capture", "Slot", "UnsettledError", "capture", "capture_call"]
@@ -109,7 +110,7 @@ def capture_call(
     except TypeError as error:
         raise CaptureError(f"the arguments do not fit {type(module).__name__}.forward: {error}") from error
     refuse_unfaithful(module)
-    with patching:
+    with patching, working("a capture"):
         counters: Sequence[tuple[str, Any, Any]] = ()
         numbers = True
         while True:

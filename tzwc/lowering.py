@@ -24,6 +24,7 @@ from tzwc.foreign import shown
 from tzwc.logs import passes_log
 from tzwc.remarks import Remark, RemarkKind
 from tzwc.tuning import Tune
+from tzwc.tuning.disturbance import working
 
 __all__ = ["INDUCTOR", "Backend", "Lowered", "check_backend", "compiled", "inductor_settings", "lower", "not_lowered"]
 
@@ -123,9 +124,10 @@ def lower(
 def compiled(module: fx.GraphModule, examples: Sequence[Any], backend: Backend, settings: dict[str, Any]) -> Lowered:
     """What ``backend`` makes of ``module``, with Inductor's ``settings`` in force, for its backward pass as well."""
     compiler: Callable[..., Lowered] = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
-    if backend == "inductor":  # which compiles the backward pass when it is first needed
-        code = compiler(module, list(examples), config_patches=settings)
-        settings["post_grad_custom_pre_pass"][-1].say_if_not_asked()
-        return code
-    with inductor_config.patch(settings):
-        return compiler(module, list(examples))
+    with working("lowering"):
+        if backend == "inductor":  # which compiles the backward pass when it is first needed
+            code = compiler(module, list(examples), config_patches=settings)
+            settings["post_grad_custom_pre_pass"][-1].say_if_not_asked()
+            return code
+        with inductor_config.patch(settings):
+            return compiler(module, list(examples))

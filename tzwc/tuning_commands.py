@@ -146,13 +146,17 @@ def list_(json_: Json = False, trace: Trace = False) -> None:
         typer.echo(f"{_files(found)} in {store.folder}")
 
 
-def clear(json_: Json = False, trace: Trace = False) -> None:
-    """Forget everything that was measured; says what it removed. Files of others in the folder stay."""
+def clear(
+    doubtful: Annotated[bool, typer.Option("--doubtful", help="Only what is doubtful.")] = False,
+    json_: Json = False,
+    trace: Trace = False,
+) -> None:
+    """Forget everything that was measured, or what is doubtful; says what it removed. Other files stay."""
     with reported(trace):
         from tzwc.tuning.store import Store
 
         store = Store()
-        removed = store.clear()
+        removed = store.clear("doubt" if doubtful else None)
         if json_:
             typer.echo(json.dumps({"folder": str(store.folder), "removed": [e.to_dict() for e in removed]}, indent=2))
         else:

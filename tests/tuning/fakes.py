@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
+import pytest
+
+import tzwc.tuning.disturbance
+import tzwc.tuning.facts
 from tzwc.tuning.timers import Call
 
 
@@ -33,3 +37,15 @@ class FakeTimer:
 def takes(seconds: Mapping[str, float]) -> dict[str, Callable[[], Call]]:
     """Candidates for a :class:`FakeTimer`."""
     return {name: (lambda s=value: lambda: s) for name, value in seconds.items()}
+
+
+def make_quiet(patch: pytest.MonkeyPatch, before: str | None = None, meanwhile: str | None = None) -> None:
+    """Let nothing be seen to disturb a measurement, or what is told ``before`` and ``meanwhile``."""
+
+    class Fake:
+        def end(self) -> str | None:
+            return meanwhile
+
+    patch.setattr(tzwc.tuning.disturbance, "settled", lambda: before)
+    patch.setattr(tzwc.tuning.disturbance, "Observation", Fake)
+    patch.setattr(tzwc.tuning.facts, "_tried", {})

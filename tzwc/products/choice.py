@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from tzwc.products.operator import product
+from tzwc.tuning.facts import establish
 from tzwc.tuning.machine import fingerprint
 from tzwc.tuning.measurement import Limits, measure, undisturbed
+from tzwc.tuning.ranks import same_on_all_ranks
 from tzwc.tuning.store import Store, seconds_of
 from tzwc.tuning.timers import Timer, timer_for
 
@@ -21,6 +23,9 @@ __all__ = ["ATEN", "ONEDNN", "Operand", "choose"]
 ATEN, ONEDNN = "aten", "onednn"
 
 _LIMITS = Limits(seconds=0.4, rounds=12, tie=0.05)
+
+_APART = 8.0
+"""Times by which neither library is expected to be faster: the lanes of a vector that the other may not use."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ def choose(a: Operand, b: Operand, *, store: Store | None = None, timer: Timer |
     """Seconds of ``a @ b`` by each library that could be measured, the one to take first.
 
     Empty where there is nothing to compare with: the operands and the result need more memory than a measurement may,
-    or ATen failed.
+    ATen failed, or the machine is busy.
 
     Args:
         a, b: float32 on CPU, with the same number of dimensions.
@@ -64,16 +69,28 @@ def choose(a: Operand, b: Operand, *, store: Store | None = None, timer: Timer |
     """
     store = store or Store()
     key = {"machine": fingerprint("cpu"), "product": [[x.shape, x.stride] for x in (a, b)]}
-    seconds = _recall(store, key)
-    if seconds is None:
-        seconds = _measured(a, b, timer or timer_for("cpu"))
-        if len(seconds) > 1:
-            store.put("product", key, seconds)
+    finding = establish(
+        store,
+        "product",
+        key,
+        read=lambda: _recall(store, key),
+        measure=lambda: _measured(a, b, timer or timer_for("cpu")),
+        write=lambda seconds: (seconds, seconds) if len(seconds) > 1 else None,
+        contradiction=_contradiction,
+    )
+    seconds = finding.value or {}
     if ATEN not in seconds:
         return {}
     # What is only a little faster is not worth leaving ATen's for.
     best = ONEDNN if seconds.get(ONEDNN, math.inf) * (1 + _LIMITS.tie) < seconds[ATEN] else ATEN
+    best = same_on_all_ranks({"product": key["product"]}, best, seconds)
     return dict(sorted(seconds.items(), key=lambda entry: entry[0] != best))
+
+
+def _contradiction(seconds: Mapping[str, float]) -> str | None:
+    """Two libraries for the same arithmetic, of which neither is that much better than the other."""
+    slow, fast = max(seconds.values()), min(seconds.values())
+    return None if slow < _APART * fast else f"one library was measured to be {slow / fast:.3g}× faster than the other"
 
 
 def _single(operand: Tensor) -> Tensor:

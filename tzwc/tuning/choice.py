@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from tzwc.convolution import Algorithm, Problem, algorithms, legal_algorithms
@@ -13,9 +13,11 @@ from tzwc.errors import InvalidArgumentError
 from tzwc.foreign import examined, shown
 from tzwc.tuning.calibration import model_for, read_samples
 from tzwc.tuning.cost_model import CostModel
+from tzwc.tuning.facts import establish
 from tzwc.tuning.machine import fingerprint
 from tzwc.tuning.measurement import Limits, Outcome, closest, measure, undisturbed
 from tzwc.tuning.memory import too_much_memory, too_much_to_measure
+from tzwc.tuning.ranks import same_on_all_ranks
 from tzwc.tuning.store import Store, seconds_of
 from tzwc.tuning.timers import Timer, timer_for
 from tzwc.tuning.workload import as_measured, call_maker, operands, problem_to_dict
@@ -27,6 +29,10 @@ Source = Literal["off", "built-in", "calibrated", "measured", "remembered"]
 
 MARGIN = 1.1
 """Without measuring, an algorithm replaces ``native`` when it is predicted to be faster by this factor."""
+
+ERRORS: Mapping[Source, float] = {"built-in": 12.0, "calibrated": 6.0}
+"""Factors by which predictions may be wrong: calibrated ones by three times the spread of the model, e^(3 · 0.6); those
+of the table that comes with tzwc are of another machine, and twice as wrong."""
 
 
 @dataclass(frozen=True)
@@ -152,14 +158,44 @@ def _choose(
     if tune == "model" or problem.batch == 0:
         return _by_model(native, predicted, declined, source)
     key = {"machine": facts, "problem": problem_to_dict(problem), "algorithms": sorted(legal)}
-    outcome = _recall(store, key, legal)
-    if outcome is not None:
-        return _by_measurement(native, predicted, declined, outcome, "remembered", limits)
-    outcome = _measure(problem, legal, predicted, limits, timer or timer_for(problem.device))
+    finding = establish(
+        store,
+        "choice",
+        key,
+        read=lambda: _recall(store, key, legal),
+        measure=lambda: _measure(problem, legal, predicted, limits, timer or timer_for(problem.device)),
+        write=_written,
+        contradiction=lambda outcome: _contradiction(predicted, outcome, ERRORS[source]),
+    )
+    outcome = finding.value
+    if outcome is None or outcome.winner is None:
+        failed = {} if outcome is None else outcome.failed
+        choice = _by_model(native, predicted, {**declined, **failed}, source)
+    else:
+        how: Source = "remembered" if finding.remembered else "measured"
+        choice = _by_measurement(native, predicted, declined, outcome, how, limits)
+    if finding.doubt:
+        rest = "to be measured later" if outcome is None else "to be measured again"
+        choice = replace(choice, why=f"{choice.why}; {rest}: {finding.doubt}")
+    asked = {"problem": key["problem"], "algorithms": key["algorithms"]}  # whatever the machine of each rank
+    agreed = same_on_all_ranks(asked, choice.algorithm, choice.candidates)
+    return choice if agreed == choice.algorithm else replace(choice, algorithm=agreed, why="chosen by another rank")
+
+
+def _written(outcome: Outcome) -> tuple[dict[str, Any], Mapping[str, float]] | None:
     if outcome.winner is None:
-        return _by_model(native, predicted, {**declined, **outcome.failed}, source)
-    store.put("choice", key, {"seconds": outcome.seconds, "winner": outcome.winner, "failed": outcome.failed})
-    return _by_measurement(native, predicted, declined, outcome, "measured", limits)
+        return None
+    stored = {"seconds": outcome.seconds, "winner": outcome.winner, "failed": outcome.failed}
+    return stored, outcome.seconds
+
+
+def _contradiction(predicted: Mapping[str, float | None], outcome: Outcome, error: float) -> str | None:
+    """Which candidate took far longer, or far less, than predicted."""
+    for name, seconds in outcome.seconds.items():
+        expected = predicted.get(name)
+        if expected is not None and not 1 / error < seconds / expected < error:
+            return f"{name} was measured at {_text(seconds)} and predicted at {_text(expected)}"
+    return None
 
 
 def _measure(

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import re
 import stat
 import tempfile
@@ -28,9 +29,10 @@ from typing import Any, Literal, get_args
 
 from tzwc.paths import cache_directory, read_whole
 
-__all__ = ["SCHEMA", "Entry", "Kind", "Store", "TuningWarning", "seconds_of"]
+__all__ = ["SCHEMA", "Entry", "Fact", "Kind", "Store", "TuningWarning", "seconds_of"]
 
-Kind = Literal["calibration", "choice", "product"]
+Fact = Literal["choice", "product"]
+Kind = Literal["calibration", "choice", "product", "doubt"]
 SCHEMA = 1
 """Of everything that :mod:`tzwc.tuning` writes; a file with another number is not read."""
 
@@ -83,6 +85,16 @@ class Store:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = cache_directory() / "tuning" if folder is None else folder
+
+    @property
+    def lock(self) -> Path:
+        """The file that processes of this host lock to measure one after the other; beside the folder."""
+        host = re.sub(r"[^\w.-]", "_", platform.node())
+        return self.folder.with_name(f"{self.folder.name}-{host}.lock")
+
+    def name(self, kind: Kind, key: Mapping[str, Any]) -> str:
+        """The file for ``key``."""
+        return str(self._path(kind, key))
 
     def get(self, kind: Kind, key: Mapping[str, Any]) -> Any:
         """What was put under ``key``, or ``None``: nothing was, or it cannot be read."""
@@ -139,14 +151,22 @@ class Store:
         path = self._path(kind, key)
         _warn(path, f"{path} {reason}; it counts as missing and will be replaced")
 
+    def discard(self, kind: Kind, key: Mapping[str, Any]) -> None:
+        """Forget what is remembered for ``key``, if anything is."""
+        with contextlib.suppress(OSError):
+            self._path(kind, key).unlink()
+
     def entries(self) -> list[Entry]:
         """What there is, the newest first; files that cannot be read are listed too."""
         return sorted(self._entries(), key=lambda entry: (-entry.written, entry.path.name))
 
-    def clear(self) -> list[Entry]:
-        """Delete all entries and what an interrupted writer has left; other files stay. Returns what was deleted."""
+    def clear(self, kind: Kind | None = None) -> list[Entry]:
+        """Delete all entries, or those of one kind, and what an interrupted writer has left of them; other files stay.
+        Returns what was deleted."""
         removed = []
         for entry in [*self.entries(), *self._left_over()]:
+            if kind not in (None, entry.kind):
+                continue
             with contextlib.suppress(FileNotFoundError):  # another process was faster
                 entry.path.unlink()
                 removed.append(entry)

@@ -54,6 +54,11 @@ class Extension:
                 self._start()
         return self.module
 
+    @property
+    def building(self) -> bool:
+        """Whether it is being built now."""
+        return self._started and not self._done.is_set()
+
     def wait(self, timeout: float) -> bool:
         """Request the module and wait for it; ``timeout`` in seconds. Whether it is there."""
         self.request()
