@@ -28,12 +28,13 @@ from tzwc.assumptions import Assumptions
 from tzwc.call_key import ambient
 from tzwc.effects import Counted, Effect, Unrepeatable, effects_of
 from tzwc.errors import CaptureError
-from tzwc.fidelity import PythonState, refuse_unfaithful, same_randomness
+from tzwc.fidelity import PythonState, refuse_unfaithful
 from tzwc.graph import fake_mode_of, location, order_placeholders
 from tzwc.results import flatten_result
 from tzwc.shapes import fits
 from tzwc.slots import Slot, SlotTable, placeholder_name
 from tzwc.tracing import Counter, Interception, Origins, Tracer, as_plain, escaped_fake, escaped_value
+from tzwc.tracing.generators import draws, same_randomness
 from tzwc.written_memory import refuse_shared_writes, refuse_written_inputs
 
 __all__ = ["Capture", "Slot", "UnsettledError", "capture", "capture_call"]
@@ -258,6 +259,8 @@ class _Tracing:
         recorder, slots = self._tracer.recorder, tuple(self._table.slots)
         recorder.finish(tuple(outputs))
         graph = recorder.graph
+        if interception.generator_moved and draws(graph):
+            raise CaptureError(f"{interception.generator_moved} moves PyTorch's random generator, and forward draws")
         order_placeholders(graph, [*(slot.name for slot in slots), *self._inputs])
         assumptions = Assumptions(graph, self._tracer.reads)
         unsettled = self._unsettled(assumptions, effects)
