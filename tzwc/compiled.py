@@ -23,6 +23,7 @@ from tzwc.foreign import exact, examined, shown
 from tzwc.guards import transforms_active
 from tzwc.inspection import Report, diff, dump
 from tzwc.options import CompileOptions
+from tzwc.parametrized import UncachedError, evaluating_weights
 from tzwc.pipeline import Stage
 from tzwc.remarks import Remark
 from tzwc.shared_module import SharedModule
@@ -98,9 +99,10 @@ class CompiledModule(SharedModule):
                 try:
                     # Tracing writes to the live module: no other call may see that.
                     with self._gate.writing(), self._lock:
-                        self._variants.learn(unknown.state, unknown.key, args, kwargs, unknown.accumulating)
+                        given = unknown.state, unknown.key, args, kwargs, unknown.accumulating
+                        evaluating_weights(lambda given=given: self._variants.learn(*given))  # type: ignore[misc]
                     dump_as_asked(self)
-                except RunOnce:
+                except (RunOnce, UncachedError):
                     return self.original(*args, **kwargs)
         return self._run_original("parameters or attributes keep changing between calls", args, kwargs)
 

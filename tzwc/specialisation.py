@@ -17,6 +17,7 @@ from tzwc.graph import fake_mode_of, is_mutating
 from tzwc.graph_capture import Capture
 from tzwc.lowering import Lowered, lower
 from tzwc.options import CompileOptions
+from tzwc.parametrized import caching
 from tzwc.pipeline import Stage, run_pipeline
 from tzwc.remarks import Remark
 from tzwc.results import unflatten_result
@@ -94,7 +95,7 @@ class Specialisation:
         self._refetch = any(not isinstance(slot.container, dict) for slot in captured.slots)
         self._tensors: list[torch.Tensor] = self._fetch()
         self._layouts = watch_tensors(self._tensors, content=False, compare_bytes=False)
-        self._compiled_for = list(map(_layout, self._tensors))
+        self._compiled_for = self._described(self._tensors)
         position = {slot.name: i for i, slot in enumerate(captured.slots)}
         read = sorted({position[name] for value in self.split.program.values for name in value.slots})
         self._static_positions = read
@@ -159,6 +160,8 @@ class Specialisation:
     def holds(self) -> bool:
         """Whether what the graph takes for granted is so."""
         try:
+            if any(slot.kind == "parametrized" for slot in self._slots) and not caching():
+                return False
             self._tensors = self._fetch()
             self._check_assumptions()
         except (SlotsChanged, AssumptionViolated):
@@ -189,9 +192,14 @@ class Specialisation:
 
     def _check_layouts(self, tensors: list[torch.Tensor]) -> None:
         """Accept tensors that differ in ``requires_grad`` alone, which is part of the caller's key."""
-        if list(map(_layout, tensors)) != self._compiled_for:
+        if self._described(tensors) != self._compiled_for:
             raise SlotsChanged
         self._layouts = watch_tensors(tensors, content=False, compare_bytes=False)
+
+    def _described(self, tensors: Sequence[torch.Tensor]) -> list[Any]:
+        """What compiled code assumes; of cached weights, whether the block's first access recorded gradients too."""
+        cached = [self.grad and slot.kind == "parametrized" for slot in self._slots]
+        return [(*_layout(t), c and t.requires_grad) for t, c in zip(tensors, cached, strict=True)]
 
     def _fetch(self) -> list[torch.Tensor]:
         try:

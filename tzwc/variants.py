@@ -19,6 +19,7 @@ from tzwc.errors import CaptureError, TzwcError
 from tzwc.graph_capture import Capture, UnsettledError, capture_call
 from tzwc.guards import ModuleGuard
 from tzwc.options import CompileOptions
+from tzwc.parametrized import UncachedError
 from tzwc.specialisation import AssumptionViolated, Specialisation
 
 __all__ = ["Declined", "RunOnce", "State", "Variants"]
@@ -143,7 +144,7 @@ class Variants:
             return self._declined(f"more than max_specialisations={limit} kinds of call")
         try:
             made = self._build(tensors, args, kwargs, accumulating)
-        except RunOnce:
+        except (RunOnce, UncachedError):
             raise
         except Exception as error:  # whatever goes wrong in here, the module itself still gives the answer
             kind = "" if isinstance(error, TzwcError) else f"{type(error).__name__}: "

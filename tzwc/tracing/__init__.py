@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tzwc.tracing.counter import Counter
-from tzwc.tracing.escapes import escaped_fake, escaped_value
+from tzwc.tracing.escapes import escaped_fake, escaped_value, source_of
 from tzwc.tracing.interception import Interception
 from tzwc.tracing.number import as_plain
 from tzwc.tracing.origin import Origins
@@ -20,4 +20,5 @@ __all__ = [
     "escaped_fake",
     "escaped_value",
     "requires_grad_of",
+    "source_of",
 ]

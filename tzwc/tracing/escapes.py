@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import Counter, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from tzwc.tracing.recorder import is_metadata
 from tzwc.tracing.tensors import TensorTable
 
-__all__ = ["escaped_fake", "escaped_value"]
+__all__ = ["escaped_fake", "escaped_value", "source_of"]
 
 # References to a fake while it is looked at: the list of fakes, the loop, and the call that counts.
 _COUNTED = 3
@@ -59,6 +59,24 @@ def escaped_fake(table: TensorTable, graph: fx.Graph) -> fx.Node | None:
     gc.collect()  # frames in reference cycles die late
     found = [_take_out(holder, suspects) for holder, suspects in _holders(table, graph)]
     return next((node for node in found if node is not None), None)
+
+
+def source_of(node: fx.Node, paths: Mapping[str, str]) -> str:
+    """The dotted name of a parameter or buffer that ``node`` is computed from; empty when there is none.
+
+    Args:
+        node: of the graph.
+        paths: dotted names, by placeholder.
+    """
+    pending, seen = [node], {node}
+    while pending:
+        current = pending.pop()
+        if current.op == "placeholder" and current.name in paths:
+            return paths[current.name]
+        fresh = set(current.all_input_nodes) - seen
+        seen |= fresh
+        pending.extend(fresh)
+    return ""
 
 
 _Suspects = list[tuple[Tensor, fx.Node]]

@@ -79,7 +79,10 @@ class TensorTable:
         if known is None:
             if isinstance(tensor, FakeTensor):
                 raise CaptureError(f"a tensor of unknown origin is used at {self._origins.line()}")
-            node = self._find_slot(self._recorder, tensor, self.fake_of(tensor))
+            try:
+                node = self._find_slot(self._recorder, tensor, self.fake_of(tensor))
+            except CaptureError as error:
+                raise CaptureError(f"{self._origins.line()} {error}") from None
             self.bind(tensor, node, fresh=False)
             return node
         if not isinstance(tensor, FakeTensor):
