@@ -34,7 +34,7 @@ from tzwc.parametrized import CachedWeights, UncachedError, evaluating_weights, 
 from tzwc.results import flatten_result
 from tzwc.shapes import fits
 from tzwc.slots import Slot, SlotTable, placeholder_name
-from tzwc.tracing import Counter, Interception, Origins, Tracer, as_plain, escaped_fake, escaped_value, source_of
+from tzwc.tracing import Counter, Interception, Origins, Tracer, as_plain, escaped_fake, escaped_value, forget_escaped, source_of
 from tzwc.tracing.generators import draws, same_randomness
 from tzwc.written_memory import refuse_shared_writes, refuse_written_inputs
 
@@ -161,7 +161,7 @@ class _Tracing:
         self._tracer = Tracer(self._table.find, Origins(module, self._call.__code__), self._mode)
         self._inputs: list[str] = []
         self._around: tuple[Any, ...] = ()
-        self._weights: set[int] = set()
+        self._weights: set[tuple[int, str]] = set()
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Capture:
         fake_args, fake_kwargs = self._fakes(args, kwargs)
@@ -192,7 +192,9 @@ class _Tracing:
         node = escaped_value(self._tracer.tensors, self._table.identities())
         if node is not None:
             held = source_of(node, {slot.name: slot.path for slot in self._table.slots if slot.kind != "constant"})
-            if held:  # it would be stale, and without a gradient, in a graph that takes it for a constant
+            if held:
+                forget_escaped(self._tracer.tensors, node)
+                # It would be stale, and without a gradient, in a graph that takes it for a constant.
                 raise CaptureError(f"a value computed from {held!r} is kept outside of the module: {location(node)}")
             raise UnsettledError(f"a value is kept outside of the module: {location(node)}")
 
@@ -220,11 +222,13 @@ class _Tracing:
                 raise CaptureError("forward switches gradients, autocasting or defaults of PyTorch for its caller")
             return result
 
-    def _cached_weight(self, owner: nn.Module, name: str, tensor: Tensor) -> None:
+    def _cached_weight(self, owner: nn.Module, name: str, tensor: Tensor | None) -> None:
         """Let a weight that PyTorch caches be an input, evaluated where the call begins if the block has none yet."""
-        if id(tensor) not in self._weights and ambient() != self._around:
+        if (id(owner), name) not in self._weights and ambient() != self._around:
             self._tracer.refuse(f"reads {name!r} inside parametrize.cached() where gradients or autocast are switched")
-        self._weights.add(id(tensor))
+        self._weights.add((id(owner), name))
+        if tensor is None:
+            return
         path = next((path for path, child in self._module.named_modules() if child is owner), "")
         self._table.place(tensor, "parametrized", f"{path}.{name}".lstrip("."), CachedWeights(owner), name)
         self._tracer.tensors.node_of(tensor)

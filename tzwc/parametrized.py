@@ -71,7 +71,7 @@ def evaluating_weights(trace: Callable[[], _T]) -> _T:
 class _TracedCache(dict[Any, Any]):
     """Stands for PyTorch's cache; other threads get the cache itself."""
 
-    def __init__(self, outer: dict[Any, Any], found: Callable[[Any, Tensor], None]) -> None:
+    def __init__(self, outer: dict[Any, Any], found: Callable[[Any, Tensor | None], None]) -> None:
         super().__init__()
         self.outer = outer
         self.missing: list[Any] = []
@@ -91,13 +91,14 @@ class _TracedCache(dict[Any, Any]):
         if threading.get_ident() != self._thread:
             self.outer[key] = tensor
             return
+        self._found(key, None)
         self.missing.append(key)
         super().__setitem__(key, tensor)
 
 
 @contextmanager
-def traced_cache(module: nn.Module, found: Callable[[nn.Module, str, Tensor], None]) -> Iterator[None]:
-    """While the context is open, ``found`` gets module, name and tensor of every cached weight that is read.
+def traced_cache(module: nn.Module, found: Callable[[nn.Module, str, Tensor | None], None]) -> Iterator[None]:
+    """While the context is open, ``found`` gets module, name and tensor (``None``: not cached yet) of every weight read.
 
     Raises:
         UncachedError: on exit, when weights of ``module`` were read that PyTorch has not cached yet.
@@ -107,7 +108,7 @@ def traced_cache(module: nn.Module, found: Callable[[nn.Module, str, Tensor], No
         return
     owners = {id(child): child for child in module.modules()}
 
-    def note(key: tuple[int, str], tensor: Tensor) -> None:
+    def note(key: tuple[int, str], tensor: Tensor | None) -> None:
         if key[0] in owners:
             found(owners[key[0]], key[1], tensor)
 

@@ -22,7 +22,7 @@ from tzwc.pipeline import Stage, run_pipeline
 from tzwc.remarks import Remark
 from tzwc.results import unflatten_result
 from tzwc.shapes import is_symbolic
-from tzwc.split import Split, split
+from tzwc.split import Split, identical_results, results_as_captured, results_of, split
 from tzwc.watch import watch_tensors
 
 __all__ = ["AssumptionViolated", "SlotsChanged", "Specialisation"]
@@ -81,6 +81,7 @@ class Specialisation:
         self.remarks: list[Remark] = []
         self.lowering_seconds = 0.0
         static = frozenset(slot.name for slot in captured.slots) - varying
+        results = results_of(captured.module.graph)
         self.stages: list[Stage] = run_pipeline(
             captured.module,
             options.passes,
@@ -89,7 +90,9 @@ class Specialisation:
             slots={slot.name: slot.path for slot in captured.slots},
             snapshots=options.snapshots,
         )
+        results_as_captured(captured.module.graph, results)
         self.split: Split = split(captured.module, [slot.name for slot in captured.slots], captured.inputs)
+        self._identical = identical_results(self.split.residual.graph)
         self._slots = captured.slots
         self._generation = -1
         self._refetch = any(not isinstance(slot.container, dict) for slot in captured.slots)
@@ -150,6 +153,10 @@ class Specialisation:
         arguments = [*self._pick_residual(tensors), *kept, *inputs]
         self.calls += 1
         outputs = self._run(inputs, arguments)
+        if self._identical:
+            outputs = list(outputs)
+            for index, place in self._identical:
+                outputs[index] = arguments[place] if place >= 0 else outputs[~place]
         spec = self.captured.out_spec
         if self.captured.printed or self.captured.effects:
             for printed, options in self.captured.printed:
