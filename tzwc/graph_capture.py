@@ -34,7 +34,17 @@ from tzwc.parametrized import CachedWeights, UncachedError, evaluating_weights, 
 from tzwc.results import flatten_result
 from tzwc.shapes import fits
 from tzwc.slots import Slot, SlotTable, placeholder_name
-from tzwc.tracing import Counter, Interception, Origins, Tracer, as_plain, escaped_fake, escaped_value, forget_escaped, source_of
+from tzwc.tracing import (
+    Counter,
+    Interception,
+    Origins,
+    Tracer,
+    as_plain,
+    escaped_fake,
+    escaped_value,
+    forget_escaped,
+    source_of,
+)
 from tzwc.tracing.generators import draws, same_randomness
 from tzwc.written_memory import refuse_shared_writes, refuse_written_inputs
 
@@ -171,7 +181,7 @@ class _Tracing:
             for path, container, key in self._counters:
                 container[key] = Counter(path, self._tracer.refuse, container[key])
             cache = traced_cache(self._module, self._cached_weight)
-            with same_randomness(), interception.active(), cache:
+            with same_randomness(self._module), interception.active(), cache:
                 result = self._call(fake_args, fake_kwargs)
             return self._finish(result, state, interception)
         finally:

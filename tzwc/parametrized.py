@@ -98,7 +98,9 @@ class _TracedCache(dict[Any, Any]):
 
 @contextmanager
 def traced_cache(module: nn.Module, found: Callable[[nn.Module, str, Tensor | None], None]) -> Iterator[None]:
-    """While the context is open, ``found`` gets module, name and tensor (``None``: not cached yet) of every weight read.
+    """While the context is open, ``found`` gets module, name and tensor of every weight read.
+
+    The tensor is ``None`` where PyTorch has not cached it yet.
 
     Raises:
         UncachedError: on exit, when weights of ``module`` were read that PyTorch has not cached yet.

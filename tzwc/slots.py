@@ -80,7 +80,9 @@ class SlotTable:
             0,
         )
         if kind == "constant" and not _is_leaf(tensor):
-            raise CaptureError("uses a tensor that the module does not hold and that has a history of gradients (Tensor.grad_fn)")
+            raise CaptureError(
+                "uses a tensor that the module does not hold and that has a history of gradients (Tensor.grad_fn)"
+            )
         # The container of a constant keeps it alive, so that no other tensor can get its identity.
         self._places[id(tensor)] = kind, path, container, key
         prefix = {"parameter": "p", "buffer": "b", "attribute": "a", "parametrized": "w", "constant": "c"}[kind]

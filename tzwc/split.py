@@ -101,7 +101,7 @@ def split(module: fx.GraphModule, slots: Sequence[str], inputs: Sequence[str]) -
 def results_of(graph: fx.Graph) -> tuple[Any, ...]:
     """What ``graph`` returns: nodes and constants."""
     output = next(n for n in reversed(graph.nodes) if n.op == "output")
-    return tuple(output.args[0])  # type: ignore[arg-type]
+    return tuple(output.args[0])
 
 
 def identical_results(graph: fx.Graph) -> list[tuple[int, int]]:

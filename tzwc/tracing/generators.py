@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -58,13 +58,16 @@ def draws(graph: torch.fx.Graph) -> bool:
 
 
 @contextmanager
-def same_randomness() -> Iterator[None]:
+def same_randomness(module: torch.nn.Module | None = None) -> Iterator[None]:
     """Refuse programs that draw random numbers outside of PyTorch, or seed a generator; leave all generators alone.
+
+    Args:
+        module: whose code may name generators of its own.
 
     Raises:
         CaptureError: on exit.
     """
-    others = [(generator, _state(generator)) for generator in _generators()]
+    others = [(generator, _state(generator)) for generator in _generators(module)]
     with torch.random.fork_rng():
         torch_state = torch.get_rng_state()
         try:
@@ -73,9 +76,7 @@ def same_randomness() -> Iterator[None]:
             seeded = not torch.equal(torch.get_rng_state(), torch_state)
             drawn = [(generator, before) for generator, before in others if not _equal(_state(generator), before)]
             for generator, before in drawn:
-                # What another thread draws from a generator of its own must not be drawn twice.
-                if threading.active_count() == 1 or _is_global(generator):
-                    _set_state(generator, before)
+                _set_state(generator, before)
     if drawn:
         kind = type(drawn[0][0])
         raise CaptureError(f"forward draws from a {kind.__module__}.{kind.__name__}, whose values would be frozen")
@@ -83,23 +84,63 @@ def same_randomness() -> Iterator[None]:
         raise CaptureError("forward seeds PyTorch's random generator")
 
 
-def _generators() -> list[Any]:
-    """Every generator of Python's and NumPy's that there is."""
+def _generators(module: torch.nn.Module | None) -> list[Any]:
+    """The generators of Python and NumPy that the code of ``module`` names, and the global ones.
+
+    Others may be drawn from meanwhile by a library or another thread, which is no business of the program's.
+    """
     kinds: tuple[type, ...] = (random.Random,)
+    held: list[Any] = [getattr(random, "_inst", None)]
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         kinds = (*kinds, numpy.RandomState, numpy.BitGenerator)
-    found = (held for held in gc.get_objects() if issubclass(type(held), kinds))
-    return [generator for generator in found if not issubclass(type(generator), random.SystemRandom)]
-
-
-def _is_global(generator: Any) -> bool:
-    numpy = sys.modules.get("numpy.random")
-    shared = [getattr(random, "_inst", None)]
+        held.append(numpy.mtrand._rand)
+    for namespace in _namespaces(module):
+        held.extend(namespace)
     if numpy is not None:
-        own = numpy.mtrand._rand
-        shared += [own, own._bit_generator]
-    return any(generator is known for known in shared)
+        held = [h.bit_generator if issubclass(type(h), numpy.Generator) else h for h in held]
+    found = {id(h): h for h in held if issubclass(type(h), kinds) and not issubclass(type(h), random.SystemRandom)}
+    return list(found.values())
+
+
+def _namespaces(module: torch.nn.Module | None) -> Iterator[list[Any]]:
+    """What the code of a module names: globals and closures, and the globals of what these name in turn."""
+    seen: set[int] = set()
+    pending: list[tuple[Any, int]] = [(type(m).forward, 0) for m in (module.modules() if module is not None else ())]
+    pending += [(v, 0) for m in (module.modules() if module is not None else ()) for v in vars(m).values()]
+    while pending:
+        value, depth = pending.pop()
+        if id(value) in seen or not isinstance(value, (FunctionType, ModuleType)):
+            continue
+        seen.add(id(value))
+        names = value.__globals__ if isinstance(value, FunctionType) else vars(value)
+        if isinstance(value, FunctionType) and value.__closure__ is not None:
+            cells = [cell.cell_contents for cell in value.__closure__ if not _is_empty(cell)]
+            yield cells
+            pending.extend((v, depth) for v in cells)
+        if id(names) in seen or _is_library(str(names.get("__name__"))):
+            continue
+        seen.add(id(names))
+        values = list(names.values())
+        yield values
+        if depth < _DEPTH:
+            pending.extend((v, depth + 1) for v in values)
+
+
+_DEPTH = 2  # a function of a module that the program's own module imports
+
+
+def _is_library(name: str) -> bool:
+    top = name.partition(".")[0]
+    return top in sys.stdlib_module_names or top in ("torch", "numpy", "tzwc")
+
+
+def _is_empty(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return True
+    return False
 
 
 def _state(generator: Any) -> Any:
