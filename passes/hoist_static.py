@@ -10,11 +10,13 @@ The pass changes no node. It writes its decision into the metadata, where the sp
 
 from __future__ import annotations
 
+from collections import Counter
+
 from torch import fx
 
 from tzwc.binding_time import analyse
 from tzwc.frontier import choose_frontier
-from tzwc.graph import remove_dead_code
+from tzwc.graph import alias_groups, may_alias, remove_dead_code
 from tzwc.pipeline import Pass, PassContext
 
 __all__ = ["HOIST_STATIC"]
@@ -28,7 +30,8 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
         node.meta["tzwc_binding"] = "static" if binding.static else "dynamic"
         node.meta["tzwc_binding_reason"] = binding.reason
         node.meta.pop("tzwc_cached", None)
-    for value in choose_frontier(graph, bindings, context.options.get("cache_bytes")):
+    shared = _shared_by_results(graph)
+    for value in choose_frontier(graph, bindings, context.options.get("cache_bytes"), shared):
         if not context.admits("keep", [value.node]):
             continue
         value.node.meta["tzwc_cached"] = value
@@ -37,6 +40,13 @@ def _run(module: fx.GraphModule, context: PassContext) -> None:
         at_boundary = not binding.static and any(bindings[a].static for a in node.all_input_nodes)
         if at_boundary and not binding.reason.startswith("depends on"):
             context.remark("declined", "boundary", f"stays in every call: {binding.reason}", [node])
+
+
+def _shared_by_results(graph: fx.Graph) -> set[fx.Node]:
+    """Views of memory that several results of the graph share: the memory is kept, if at all, and no view of it."""
+    groups = alias_groups(graph)
+    results = Counter(groups[result] for node in graph.nodes if node.op == "output" for result in node.all_input_nodes)
+    return {node for node in graph.nodes if results[groups[node]] > 1 and may_alias(node)}
 
 
 HOIST_STATIC = Pass(

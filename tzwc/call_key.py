@@ -10,6 +10,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from tzwc.guards import ModuleGuard
+from tzwc.parametrized import caching
 from tzwc.precision import matmul_precision
 
 __all__ = ["CallKey", "ambient", "call_key", "family_of"]
@@ -94,6 +95,7 @@ def ambient() -> tuple[Any, ...]:
         torch.get_default_dtype(),
         torch.get_default_device(),
         matmul_precision(),
+        caching(),
     )
 
 

@@ -24,6 +24,7 @@ from tzwc.guards import transforms_active
 from tzwc.inspection import Report, diff, dump
 from tzwc.lookup import Bypass, Call, Declined, Hit, Miss
 from tzwc.options import CompileOptions
+from tzwc.parametrized import UncachedError, evaluating_weights
 from tzwc.pipeline import Stage
 from tzwc.remarks import Remark
 from tzwc.shared_module import SharedModule
@@ -100,7 +101,7 @@ class CompiledModule(SharedModule):
             if self._gate.inside:
                 return self._run_original("it is called from within a call of itself", args, kwargs)
             with self._gate.writing():  # tracing writes to the live module: no other call may see that
-                learnt = self._dispatcher.learn(call, found)
+                learnt = self._learn(call, found)
             if not learnt:
                 return self.original(*args, **kwargs)
             dump_as_asked(self)
@@ -111,6 +112,12 @@ class CompiledModule(SharedModule):
         if reason is None and type(self) is not CompiledModule:
             reason = f"its class was changed to {type(self).__name__}, which manages parameters on its own"
         return self._dispatcher.find(call) if reason is None else Bypass(reason)
+
+    def _learn(self, call: Call, miss: Miss) -> bool:
+        try:
+            return evaluating_weights(lambda: self._dispatcher.learn(call, miss))
+        except UncachedError:  # the module evaluates its weights, and caches them for the next call
+            return False
 
     def _run(self, hit: Hit, call: Call) -> Any:
         accumulation = self._accumulation

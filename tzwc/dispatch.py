@@ -19,6 +19,7 @@ from tzwc.graph_capture import UnsettledError
 from tzwc.guards import ModuleGuard, WrittenEntries
 from tzwc.lookup import Bypass, Call, Declined, Hit, Miss
 from tzwc.options import CompileOptions
+from tzwc.parametrized import UncachedError
 from tzwc.specialisation import Outdated, Specialisation
 
 __all__ = ["Dispatcher"]
@@ -121,6 +122,9 @@ class Dispatcher:
 
         Returns:
             False when the module sets itself up in this call: run it as it is, and ask again at the next one.
+
+        Raises:
+            UncachedError: the call is inside of ``parametrize.cached()``, which has not evaluated all weights yet.
         """
         with self._lock:
             located = self._locate(call)  # again: another thread may have changed the module, or learnt it meanwhile
@@ -222,6 +226,8 @@ class Dispatcher:
                 accumulating=call.accumulating,
                 may_settle=may_settle,
             )
+        except UncachedError:
+            raise
         except Exception as error:  # whatever goes wrong in here, the module itself still gives the answer
             if isinstance(error, UnsettledError) and may_settle:
                 self._settling += 1

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import functools
-import random
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +14,7 @@ from tzwc.errors import CaptureError
 from tzwc.guards import containers
 from tzwc.sameness import same
 
-__all__ = ["Change", "PythonState", "refuse_unfaithful", "same_randomness"]
+__all__ = ["Change", "PythonState", "refuse_unfaithful"]
 
 _ORDINARY = (nn.Parameter, torch.Tensor, nn.Buffer)
 
@@ -157,42 +154,6 @@ def _reachable_from_hooks(module: nn.Module) -> Iterator[Any]:
                 yield cell.cell_contents
             except ValueError:
                 continue  # not assigned yet
-
-
-@contextmanager
-def same_randomness() -> Iterator[None]:
-    """Refuse programs that draw random numbers outside of PyTorch, or seed a generator; leave all generators alone.
-
-    Raises:
-        CaptureError: on exit.
-    """
-    numpy = sys.modules.get("numpy")
-    python, arrays = random.getstate(), numpy.random.get_state() if numpy else None
-    with torch.random.fork_rng():
-        torch_state = torch.get_rng_state()
-        try:
-            yield
-        finally:
-            changed = _changed_generators(python, arrays, torch_state)
-            random.setstate(python)
-            if numpy:
-                numpy.random.set_state(arrays)
-    if changed:
-        raise CaptureError(f"forward {changed}")
-
-
-def _changed_generators(python: Any, arrays: Any, torch_state: torch.Tensor) -> str:
-    if random.getstate() != python:
-        return "draws from Python's random module, whose values would be frozen"
-    numpy = sys.modules.get("numpy")
-    if numpy and not all(
-        (x == y).all() if hasattr(x == y, "all") else x == y
-        for x, y in zip(arrays, numpy.random.get_state(), strict=True)
-    ):
-        return "draws from numpy.random, whose values would be frozen"
-    if not torch.equal(torch.get_rng_state(), torch_state):
-        return "seeds PyTorch's random generator"
-    return ""
 
 
 _PLAIN = (int, float, complex, bool, str, bytes, torch.dtype, torch.device)

@@ -13,7 +13,7 @@ cut (the project-selection construction): with the early side as the source side
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import networkx as nx
@@ -57,7 +57,10 @@ _MAX_PRICE = 1e-3  # seconds per byte: above the price of any value worth keepin
 
 
 def choose_frontier(
-    graph: fx.Graph, bindings: Mapping[fx.Node, Binding], cache_bytes: int | None = None
+    graph: fx.Graph,
+    bindings: Mapping[fx.Node, Binding],
+    cache_bytes: int | None = None,
+    late: Set[fx.Node] = frozenset(),
 ) -> list[CachedValue]:
     """The static values to keep, in graph order.
 
@@ -65,8 +68,10 @@ def choose_frontier(
         graph: free of dead code.
         bindings: result of :func:`tzwc.binding_time.analyse`.
         cache_bytes: upper bound on the sum of the sizes, in bytes; ``None`` for no bound.
+        late: nodes that must be evaluated at every call.
     """
-    costs = {n: _late_cost(n) for n, b in bindings.items() if b.static and n.op == "call_function"}
+    static = (n for n, b in bindings.items() if b.static and n.op == "call_function")
+    costs = {n: _late_cost(n) for n in static if n not in late}
     components = _components(costs)
     chosen = _cut_all(components, costs, price=0.0)
     if cache_bytes is not None and _total(chosen) > cache_bytes:

@@ -27,12 +27,24 @@ from tzwc.assumptions import Assumptions
 from tzwc.call_key import ambient
 from tzwc.effects import Counted, Effect, Unrepeatable, effects_of
 from tzwc.errors import CaptureError
-from tzwc.fidelity import PythonState, refuse_unfaithful, same_randomness
+from tzwc.fidelity import PythonState, refuse_unfaithful
 from tzwc.graph import fake_mode_of, location, order_placeholders
+from tzwc.parametrized import CachedWeights, UncachedError, evaluating_weights, traced_cache
 from tzwc.results import flatten_result
 from tzwc.shapes import fits
 from tzwc.slots import Slot, SlotTable, placeholder_name
-from tzwc.tracing import Counter, Interception, Origins, Tracer, as_plain, escaped_fake, escaped_value
+from tzwc.tracing import (
+    Counter,
+    Interception,
+    Origins,
+    Tracer,
+    as_plain,
+    escaped_fake,
+    escaped_value,
+    forget_escaped,
+    source_of,
+)
+from tzwc.tracing.generators import draws, same_randomness
 from tzwc.tracing.patches import patching
 from tzwc.tuning.disturbance import working
 from tzwc.written_memory import refuse_shared_writes, refuse_written_inputs
@@ -88,7 +100,7 @@ def capture(module: nn.Module, /, *args: Any, **kwargs: Any) -> Capture:
     Raises:
         CaptureError: the module cannot be captured faithfully; the message says why and where.
     """
-    return capture_call(module, args, kwargs)
+    return evaluating_weights(lambda: capture_call(module, args, kwargs))
 
 
 def capture_call(
@@ -103,6 +115,7 @@ def capture_call(
 
     Raises:
         CaptureError: the module cannot be captured faithfully; the message says why and where.
+        UncachedError: inside ``parametrize.cached()``, weights must be evaluated first.
     """
     kwargs = dict(kwargs or {})
     try:
@@ -122,6 +135,8 @@ def capture_call(
                     path = found.entries[0][0]
                     raise UnsettledError(f"forward sets the integer {path!r}, which a graph cannot replay") from None
                 counters = found.entries
+            except UncachedError:
+                raise
             except Exception:
                 if not numbers or not tracing.numbers:
                     raise
@@ -152,6 +167,8 @@ class _Tracing:
         self._table = SlotTable(module)
         self._tracer = Tracer(self._table.find, Origins(module, self._call.__code__), self._mode)
         self._inputs: list[str] = []
+        self._around: tuple[Any, ...] = ()
+        self._weights: set[tuple[int, str]] = set()
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Capture:
         fake_args, fake_kwargs = self._fakes(args, kwargs)
@@ -162,10 +179,11 @@ class _Tracing:
             stack.callback(state.restore)
             for path, container, key in self._counters:
                 container[key] = Counter(path, self._tracer.refuse, container[key])
+            cache = traced_cache(self._module, self._cached_weight)
             try:
-                with same_randomness(), interception.active():
+                with same_randomness(self._module), interception.active(), cache:
                     result = self._call(fake_args, fake_kwargs)
-            except CaptureError:
+            except (CaptureError, UncachedError):
                 raise
             except Exception as error:
                 # PyTorch may swallow a refusal, and complains of a stand-in without asking what it stands for.
@@ -194,6 +212,11 @@ class _Tracing:
             raise CaptureError(f"a result is kept outside of the module: {location(node)}")
         node = escaped_value(self._tracer.tensors, self._table.identities())
         if node is not None:
+            held = source_of(node, {slot.name: slot.path for slot in self._table.slots if slot.kind != "constant"})
+            if held:
+                forget_escaped(self._tracer.tensors, node)
+                # It would be stale, and without a gradient, in a graph that takes it for a constant.
+                raise CaptureError(f"a value computed from {held!r} is kept outside of the module: {location(node)}")
             raise UnsettledError(f"a value is kept outside of the module: {location(node)}")
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -210,7 +233,7 @@ class _Tracing:
             stack.enter_context(self._tracer)
             if torch._C._is_any_autocast_enabled():
                 stack.enter_context(self._tracer.autocast)
-            around = ambient()
+            around = self._around = ambient()
             try:
                 result = self._module(*args, **kwargs)
             except BaseException as error:
@@ -219,6 +242,17 @@ class _Tracing:
             if ambient() != around:
                 raise CaptureError("forward switches gradients, autocasting or defaults of PyTorch for its caller")
             return result
+
+    def _cached_weight(self, owner: nn.Module, name: str, tensor: Tensor | None) -> None:
+        """Let a weight that PyTorch caches be an input, evaluated where the call begins if the block has none yet."""
+        if (id(owner), name) not in self._weights and ambient() != self._around:
+            self._tracer.refuse(f"reads {name!r} inside parametrize.cached() where gradients or autocast are switched")
+        self._weights.add((id(owner), name))
+        if tensor is None:
+            return
+        path = next((path for path, child in self._module.named_modules() if child is owner), "")
+        self._table.place(tensor, "parametrized", f"{path}.{name}".lstrip("."), CachedWeights(owner), name)
+        self._tracer.tensors.node_of(tensor)
 
     def _fakes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         leaves, spec = pytree.tree_flatten_with_path((args, kwargs))
@@ -269,6 +303,8 @@ class _Tracing:
         recorder, slots = self._tracer.recorder, tuple(self._table.slots)
         recorder.finish(tuple(outputs))
         graph = recorder.graph
+        if interception.generator_moved and draws(graph):
+            raise CaptureError(f"{interception.generator_moved} moves PyTorch's random generator, and forward draws")
         order_placeholders(graph, [*(slot.name for slot in slots), *self._inputs])
         assumptions = Assumptions(graph, self._tracer.reads)
         unsettled = self._unsettled(assumptions, effects)

@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, fx, nn
 
+from tzwc.errors import CaptureError
 from tzwc.tracing import requires_grad_of
 from tzwc.tracing.recorder import Recorder
 
 __all__ = ["Slot", "SlotTable", "placeholder_name"]
 
-SlotKind = Literal["parameter", "buffer", "attribute", "constant"]
+_is_leaf: Any = vars(torch._C.TensorBase)["is_leaf"].__get__  # out of reach of what tracing patches
+
+SlotKind = Literal["parameter", "buffer", "attribute", "parametrized", "constant"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +28,8 @@ class Slot:
 
     Attributes:
         name: its placeholder in the graph.
-        kind: ``parameter`` or ``buffer`` of the module, a tensor ``attribute``, or a ``constant`` of the program text.
+        kind: ``parameter`` or ``buffer`` of the module, a tensor ``attribute``,
+            a ``parametrized`` weight that PyTorch caches, or a ``constant`` of the program text.
         path: dotted name in the module (``blocks.0.weight``).
         container, key: the tensor is ``container[key]``; the container belongs to the live module.
     """
@@ -63,17 +68,29 @@ class SlotTable:
         """Of the tensors that the module holds, and of constants."""
         return frozenset(self._places)
 
+    def place(self, tensor: Tensor, kind: SlotKind, path: str, container: Any, key: Any) -> None:
+        """Let ``tensor`` be read from ``container[key]``, unless the module is known to hold it elsewhere."""
+        self._places.setdefault(id(tensor), (kind, path, container, key))
+
     def find(self, recorder: Recorder, tensor: Tensor, fake: Tensor) -> fx.Node:
-        """The placeholder for ``tensor``; one that the module does not hold becomes a constant."""
+        """The placeholder for ``tensor``; one that the module does not hold becomes a constant.
+
+        Raises:
+            CaptureError: it has a history of gradients, which a constant would keep for good.
+        """
         kind, path, container, key = self._places.get(id(tensor)) or (
             "constant",
             f"constant{len(self.slots)}",
             {0: tensor},
             0,
         )
+        if kind == "constant" and not _is_leaf(tensor):
+            raise CaptureError(
+                "uses a tensor that the module does not hold and that has a history of gradients (Tensor.grad_fn)"
+            )
         # The container of a constant keeps it alive, so that no other tensor can get its identity.
         self._places[id(tensor)] = kind, path, container, key
-        prefix = {"parameter": "p", "buffer": "b", "attribute": "a", "constant": "c"}[kind]
+        prefix = {"parameter": "p", "buffer": "b", "attribute": "a", "parametrized": "w", "constant": "c"}[kind]
         node = recorder.placeholder(placeholder_name(f"{prefix}_{path}"), fake, requires_grad_of(tensor))
         self.slots.append(Slot(node.name, kind, path, container, key))
         self.tensors[node.name] = tensor

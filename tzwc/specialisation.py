@@ -19,11 +19,12 @@ from tzwc.graph import fake_mode_of, is_mutating
 from tzwc.graph_capture import Capture
 from tzwc.lowering import Lowered, lower, not_lowered
 from tzwc.options import CompileOptions
+from tzwc.parametrized import caching
 from tzwc.pipeline import Stage, run_pipeline
 from tzwc.remarks import Remark
 from tzwc.results import unflatten_result
 from tzwc.shapes import is_symbolic
-from tzwc.split import Split, split
+from tzwc.split import Split, identical_results, results_as_captured, results_of, split
 from tzwc.watch import watch_tensors
 
 __all__ = ["Outdated", "Specialisation"]
@@ -85,6 +86,7 @@ class Specialisation:
         self.remarks: list[Remark] = []
         self.lowering_seconds = 0.0
         static = frozenset(slot.name for slot in captured.slots) - varying
+        results = results_of(captured.module.graph)
         self.stages: list[Stage] = run_pipeline(
             captured.module,
             options.passes,
@@ -93,7 +95,9 @@ class Specialisation:
             slots={slot.name: slot.path for slot in captured.slots},
             snapshots=options.snapshots,
         )
+        results_as_captured(captured.module.graph, results)
         self.split: Split = split(captured.module, [slot.name for slot in captured.slots], captured.inputs)
+        self._identical = identical_results(self.split.residual.graph)
         self._slots = captured.slots
         self._refetch = any(not isinstance(slot.container, dict) for slot in captured.slots)
         tensors = self._fetch()
@@ -102,7 +106,7 @@ class Specialisation:
         # One object, so that a thread never sees the tensors of one generation with the number of another.
         self._fetched: tuple[int, list[torch.Tensor]] = -1, tensors
         self._layouts = watch_tensors(tensors, content=False, compare_bytes=False)
-        self._compiled_for = list(map(_layout, tensors))
+        self._compiled_for = self._described(tensors)
         position = {slot.name: i for i, slot in enumerate(captured.slots)}
         read = sorted({position[name] for value in self.split.program.values for name in value.slots})
         self._static_positions = read
@@ -178,6 +182,10 @@ class Specialisation:
         arguments = [*self._pick_residual(tensors), *kept, *inputs]
         self.calls += 1
         outputs = self._run(inputs, arguments)
+        if self._identical:
+            outputs = list(outputs)
+            for index, place in self._identical:
+                outputs[index] = arguments[place] if place >= 0 else outputs[~place]
         spec = self.captured.out_spec
         if self.captured.printed or self.captured.effects:
             for printed, options in self.captured.printed:
@@ -187,6 +195,8 @@ class Specialisation:
 
     def holds(self) -> bool:
         """Whether what the graph takes for granted is so."""
+        if any(slot.kind == "parametrized" for slot in self._slots) and not caching():
+            return False
         tensors = self._fetch()
         return tensors is not None and self._assumed.violated(self._pick_assumed(tensors)) is None
 
@@ -211,10 +221,15 @@ class Specialisation:
 
     def _fits(self, tensors: list[torch.Tensor]) -> bool:
         """Whether tensors differ in ``requires_grad`` at most, which is part of the caller's key."""
-        if list(map(_layout, tensors)) != self._compiled_for:
+        if self._described(tensors) != self._compiled_for:
             return False
         self._layouts = watch_tensors(tensors, content=False, compare_bytes=False)
         return True
+
+    def _described(self, tensors: Sequence[torch.Tensor]) -> list[Any]:
+        """What compiled code assumes; of cached weights, whether the block's first access recorded gradients too."""
+        cached = [self.grad and slot.kind == "parametrized" for slot in self._slots]
+        return [(*_layout(t), c and t.requires_grad) for t, c in zip(tensors, cached, strict=True)]
 
     def _fetch(self) -> list[torch.Tensor] | None:
         """What the slots hold now; ``None`` when one of them holds no tensor any more."""

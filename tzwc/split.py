@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,9 @@ import torch
 from torch import fx
 
 from tzwc.frontier import CachedValue
-from tzwc.graph import alias_groups, order_placeholders, remove_dead_code
+from tzwc.graph import is_pure, may_alias, order_placeholders, remove_dead_code
 
-__all__ = ["Split", "StaticProgram", "split"]
+__all__ = ["Split", "StaticProgram", "identical_results", "results_as_captured", "results_of", "split"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,52 @@ def split(module: fx.GraphModule, slots: Sequence[str], inputs: Sequence[str]) -
     return Split(program, residual, kept_slots)
 
 
+def results_of(graph: fx.Graph) -> tuple[Any, ...]:
+    """What ``graph`` returns: nodes and constants."""
+    output = next(n for n in reversed(graph.nodes) if n.op == "output")
+    return tuple(output.args[0])
+
+
+def identical_results(graph: fx.Graph) -> list[tuple[int, int]]:
+    """Results that are an argument or an earlier result, the very object: compiled code returns views of these.
+
+    Returns:
+        Pairs: position of the result; position of the argument, or ``~position`` of the earlier result.
+    """
+    arguments = [node for node in graph.nodes if node.op == "placeholder"]
+    results = results_of(graph)
+    found: list[tuple[int, int]] = []
+    for index, result in enumerate(results):
+        if isinstance(result, fx.Node) and isinstance(result.meta.get("val"), torch.Tensor):
+            if result.op == "placeholder":
+                found.append((index, arguments.index(result)))
+            elif result in results[:index]:
+                found.append((index, ~results.index(result)))
+    return found
+
+
+def results_as_captured(graph: fx.Graph, captured: Sequence[Any]) -> None:
+    """Let results be objects of their own where they were: passes leave out views that change nothing.
+
+    Args:
+        graph: after the passes.
+        captured: :func:`results_of` before them.
+    """
+    output = next(n for n in reversed(graph.nodes) if n.op == "output")
+    results = list(results_of(graph))
+    for index, (result, before) in enumerate(zip(results, captured, strict=True)):
+        if not isinstance(result, fx.Node) or not isinstance(result.meta.get("val"), torch.Tensor):
+            continue
+        given = result.op == "placeholder" and before is not result
+        twice = any(r is result and b is not before for r, b in zip(results[:index], captured[:index], strict=True))
+        if given or twice:
+            with graph.inserting_before(output):
+                view = graph.call_function(torch.ops.aten.alias.default, (result,))
+            view.meta = {k: v for k, v in result.meta.items() if k != "tzwc_cached"}
+            results[index] = view
+    output.args = (tuple(results),)
+
+
 def _program(graph: fx.Graph, values: tuple[CachedValue, ...]) -> StaticProgram:
     needs = []
     for value in values:
@@ -130,15 +177,28 @@ def _residual(module: fx.GraphModule, values: tuple[CachedValue, ...]) -> fx.Gra
 
 
 def _protect_kept_values(graph: fx.Graph, kept: set[str]) -> None:
-    """Return copies where an output may share memory with a kept value: the caller may write to what he gets."""
-    groups = alias_groups(graph)
-    protected = {groups[n] for n in graph.nodes if n.name in kept}
+    """Return what is computed from a copy of a kept value, never its memory: the caller may write to what he gets.
+
+    Results that share memory share that of one copy.
+    """
     output = next(n for n in reversed(graph.nodes) if n.op == "output")
     copies: dict[fx.Node, fx.Node] = {}
-    for result in output.all_input_nodes:
-        if groups[result] in protected:
-            with graph.inserting_before(output):
-                copies[result] = graph.call_function(torch.ops.aten.clone.default, (result,))
-            copies[result].meta = dict(result.meta)
-    for result, copy in copies.items():
-        output.replace_input_with(result, copy)
+
+    def copied(node: fx.Node) -> fx.Node:
+        """``node``, or the same value in copied memory where it may share a kept value's."""
+        if node not in copies:
+            sources = {source: copied(source) for source in may_alias(node)}
+            if node.name not in kept and all(source is copy for source, copy in sources.items()):
+                copies[node] = node
+            elif sources and (is_pure(node) or node.target is operator.getitem):
+                copies[node] = graph.node_copy(node, lambda n: sources.get(n, n))
+            else:
+                copies[node] = graph.call_function(torch.ops.aten.clone.default, (node,))
+                copies[node].meta = dict(node.meta)
+        return copies[node]
+
+    with graph.inserting_before(output):
+        for result in output.all_input_nodes:
+            copy = copied(result)
+            if copy is not result:
+                output.replace_input_with(result, copy)

@@ -22,10 +22,10 @@ from tzwc.dynamo.origins import NodeOrigins, dotted
 from tzwc.dynamo.runner import Runner
 from tzwc.dynamo.sizes import Sizes
 from tzwc.errors import CaptureError
-from tzwc.fidelity import same_randomness
 from tzwc.graph import alias_groups, mutated_arguments, order_placeholders
 from tzwc.slots import placeholder_name
 from tzwc.tracing import Interception, Tracer, requires_grad_of
+from tzwc.tracing.generators import same_randomness
 from tzwc.tracing.patches import patching
 from tzwc.tracing.recorder import Recorder
 

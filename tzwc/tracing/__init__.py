@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tzwc.tracing.counter import Counter
-from tzwc.tracing.escapes import escaped_fake, escaped_value
+from tzwc.tracing.escapes import escaped_fake, escaped_value, forget_escaped, source_of
 from tzwc.tracing.interception import Interception
 from tzwc.tracing.number import as_plain
 from tzwc.tracing.origin import Origins
@@ -19,5 +19,7 @@ __all__ = [
     "as_plain",
     "escaped_fake",
     "escaped_value",
+    "forget_escaped",
     "requires_grad_of",
+    "source_of",
 ]

@@ -7,10 +7,11 @@ graph itself holds, is a side effect that was missed.
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 from collections import Counter, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from tzwc.tracing.recorder import is_metadata
 from tzwc.tracing.tensors import TensorTable
 
-__all__ = ["escaped_fake", "escaped_value"]
+__all__ = ["escaped_fake", "escaped_value", "forget_escaped", "source_of"]
 
 # References to a fake while it is looked at: the list of fakes, the loop, and the call that counts.
 _COUNTED = 3
@@ -44,9 +45,42 @@ def escaped_value(table: TensorTable, held: Collection[int]) -> fx.Node | None:
     own = {id(suspects), *map(id, suspects)}
     for tensor, node in suspects:
         # PyTorch may keep a tensor for itself; a program keeps it in an object.
-        if any(id(holder) not in own and not isinstance(holder, FrameType) for holder in gc.get_referrers(tensor)):
+        if _objects_holding(tensor, own):
             return node
     return None
+
+
+def forget_escaped(table: TensorTable, node: fx.Node) -> None:
+    """Take the real tensors of ``node`` out of what holds them: they have no history, and the program looks there."""
+    for tensor, known in table.alive():
+        if known is node and not isinstance(tensor, FakeTensor):
+            _forget(tensor, 3)
+
+
+def _objects_holding(tensor: object, own: Collection[int]) -> list[Any]:
+    return [h for h in gc.get_referrers(tensor) if id(h) not in own and not isinstance(h, FrameType)]
+
+
+def _forget(value: object, depth: int) -> None:
+    for holder in gc.get_referrers(value):
+        if isinstance(holder, FrameType) or is_metadata(holder):
+            continue
+        if isinstance(holder, functools._lru_cache_wrapper):
+            holder.cache_clear()
+        elif isinstance(holder, dict):
+            for key in [k for k, entry in holder.items() if entry is value]:
+                del holder[key]
+        elif isinstance(holder, (list, deque, set)):
+            rest = [entry for entry in holder if entry is not value]
+            if len(rest) < len(holder) and depth < 4:
+                holder.clear()
+                holder.update(rest) if isinstance(holder, set) else holder.extend(rest)
+        elif isinstance(getattr(holder, "__dict__", None), dict):
+            for name in [n for n, entry in vars(holder).items() if entry is value]:
+                # What was there before is not known; None is how a program says that nothing is.
+                setattr(holder, name, getattr(type(holder), name, None))
+        elif depth and type(holder).__module__ in ("builtins", "functools"):
+            _forget(holder, depth - 1)  # in a tuple, or an entry of a bounded cache
 
 
 def escaped_fake(table: TensorTable, graph: fx.Graph) -> fx.Node | None:
@@ -59,6 +93,24 @@ def escaped_fake(table: TensorTable, graph: fx.Graph) -> fx.Node | None:
     gc.collect()  # frames in reference cycles die late
     found = [_take_out(holder, suspects) for holder, suspects in _holders(table, graph)]
     return next((node for node in found if node is not None), None)
+
+
+def source_of(node: fx.Node, paths: Mapping[str, str]) -> str:
+    """The dotted name of a parameter or buffer that ``node`` is computed from; empty when there is none.
+
+    Args:
+        node: of the graph.
+        paths: dotted names, by placeholder.
+    """
+    pending, seen = [node], {node}
+    while pending:
+        current = pending.pop()
+        if current.op == "placeholder" and current.name in paths:
+            return paths[current.name]
+        fresh = set(current.all_input_nodes) - seen
+        seen |= fresh
+        pending.extend(fresh)
+    return ""
 
 
 _Suspects = list[tuple[Tensor, fx.Node]]

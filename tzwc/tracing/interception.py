@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tzwc.tracing.custom_functions import recorded_whole
+from tzwc.tracing.generators import WatchedGenerator
 from tzwc.tracing.patches import Patches
 from tzwc.tracing.tracer import Tracer
 
@@ -33,12 +34,14 @@ class Interception:
     Attributes:
         printed: arguments of the calls of ``print``, in order.
         moved: lines that gave a tensor other data, ``p.data = x``: once done, the program is another one.
+        generator_moved: the line that saved, set or seeded PyTorch's random generator; empty when none did.
     """
 
     def __init__(self, tracer: Tracer, *, numbers: bool = True) -> None:
         self._numbers = numbers
         self.printed: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.moved: list[str] = []
+        self.generator_moved = ""
         self._undo: list[tuple[Tensor, Tensor]] = []
         self._lent: list[tuple[Tensor, Tensor]] = []
         self._tracer = tracer
@@ -80,11 +83,25 @@ class Interception:
                 stack.enter_context(function(owner, name, refuse))
             stack.enter_context(function(torch._C.ScriptFunction, "__call__", self._script))
             stack.enter_context(function(FunctionMeta, "__getattribute__", self._function))
+            stack.enter_context(self._watched_generator())
             try:
                 yield
             finally:
                 for tensor, data in reversed(self._undo):
                     _base.data.__set__(tensor, data)
+
+    @contextmanager
+    def _watched_generator(self) -> Iterator[None]:
+        module: Any = torch.random
+        original = module.default_generator
+        module.default_generator = WatchedGenerator(original, self._tracer.refuse, self._note_generator)
+        try:
+            yield
+        finally:
+            module.default_generator = original
+
+    def _note_generator(self) -> None:
+        self.generator_moved = self.generator_moved or self._tracer.origins.line()
 
     def _refusing(self, what: str) -> Callable[..., Any]:
         def refuse(original: Any, *args: Any, **kwargs: Any) -> Any:

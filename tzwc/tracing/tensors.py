@@ -79,18 +79,35 @@ class TensorTable:
         if known is None:
             if isinstance(tensor, FakeTensor):
                 raise CaptureError(f"a tensor of unknown origin is used at {self._origins.line()}")
-            node = self._find_slot(self._recorder, tensor, self.fake_of(tensor))
+            try:
+                node = self._find_slot(self._recorder, tensor, self.fake_of(tensor))
+            except CaptureError as error:
+                raise CaptureError(f"{self._origins.line()} {error}") from None
             self.bind(tensor, node, fresh=False)
             return node
         if not isinstance(tensor, FakeTensor):
             memory = self.memory.of(tensor)
             if memory.value is not None and known.version != memory.version:
-                place = list(tensor.shape), list(tensor.stride()), tensor.storage_offset()
-                known.node = self._recorder.evaluate(
-                    torch.ops.aten.as_strided.default, memory.value, *place, requires_grad=needs_gradient(memory.value)
-                )
+                known.node = self._view(memory.value, tensor)
                 known.version = memory.version
         return known.node
+
+    def result_of(self, tensor: Tensor) -> fx.Node:
+        """:meth:`node_of`, in the memory that it shares with other tensors: a caller may write to it."""
+        node = self.node_of(tensor)
+        memory = None if isinstance(tensor, FakeTensor) else self.memory.of(tensor)
+        if memory is None or memory.value is None:
+            return node
+        whole = memory.value.target is torch.ops.aten.reshape.default and node in memory.value.all_input_nodes
+        if whole or memory.value in node.all_input_nodes:
+            return node  # the memory's value is a view of it, or it is one of that
+        return self._view(memory.value, tensor)
+
+    def _view(self, memory: fx.Node, tensor: Tensor) -> fx.Node:
+        place = list(tensor.shape), list(tensor.stride()), tensor.storage_offset()
+        return self._recorder.evaluate(
+            torch.ops.aten.as_strided.default, memory, *place, requires_grad=needs_gradient(memory)
+        )
 
     def fake_of(self, tensor: Tensor) -> Tensor:
         """A fake tensor like the real ``tensor``: its values play no part."""

@@ -143,7 +143,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             CaptureError: the leaf is neither a tensor nor a constant, or has gradients that were switched off.
         """
         if isinstance(leaf, Tensor):
-            node = self.tensors.node_of(leaf)
+            node = self.tensors.result_of(leaf)
             if self.tensors.requires_grad(leaf) and not torch.is_grad_enabled():
                 raise CaptureError("forward returns a result with gradients although they are switched off")
             return node
