@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from tzwc.autocast import autocast_as
 from tzwc.graph import alias_groups, mutated_arguments
 from tzwc.tracing import Read
 from tzwc.watch import TensorWatch, watch_tensors
@@ -105,7 +106,7 @@ class Assumptions:
         """The first assumption that does not hold for these slots, by placeholder name."""
         results: dict[fx.Node, Any] = {}
         unconfirmed = dict.fromkeys(range(len(self.entries)))
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), autocast_as(()):
             for node in self._graph.nodes:
                 if node.op == "placeholder":
                     tensor = tensors[node.name].detach()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from tzwc.autocast import active_autocast
 from tzwc.guards import ModuleGuard
 from tzwc.parametrized import caching
 from tzwc.precision import matmul_precision
@@ -86,11 +87,7 @@ def ambient() -> tuple[Any, ...]:
     return (
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
-        tuple(
-            (device, torch.get_autocast_dtype(device))
-            for device in ("cpu", "cuda")
-            if torch.is_autocast_enabled(device)
-        ),
+        active_autocast(),
         torch.are_deterministic_algorithms_enabled(),
         torch.get_default_dtype(),
         torch.get_default_device(),

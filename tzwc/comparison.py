@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from tzwc.autocast import autocast_as
 from tzwc.effects import Effect
 from tzwc.fidelity import PythonState
 from tzwc.graph_capture import Capture
@@ -46,7 +47,7 @@ def disagreement(module: nn.Module, captured: Capture, args: Sequence[Any], kwar
             state.restore()
             restore(tensors, before)
         try:
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(), autocast_as(()):  # what it converts is part of the graph
                 actual = captured.module(*(slot.fetch() for slot in captured.slots), *inputs)
             written = [b.detach().clone() for b in tensors]
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from tzwc.assumptions import Assumption, AssumptionGuard
+from tzwc.autocast import active_autocast, autocast_as
 from tzwc.cache import StaticCache
 from tzwc.double_backward import finished
 from tzwc.effects import replay
@@ -82,6 +84,7 @@ class Specialisation:
         self.capture_seconds = capture_seconds
         self.calls = 0
         self.outdated = False
+        self._autocast = bool(active_autocast())  # at every call, since it is part of the cache key
         self._options = options
         self.remarks: list[Remark] = []
         self.lowering_seconds = 0.0
@@ -178,10 +181,11 @@ class Specialisation:
             keep: gives the kept values; by default the cache does.
         """
         static = self._pick_static(tensors)
-        kept = self.cache.get(static) if keep is None else keep(self, static)
-        arguments = [*self._pick_residual(tensors), *kept, *inputs]
         self.calls += 1
-        outputs = self._run(inputs, arguments)
+        with autocast_as(()) if self._autocast else nullcontext():  # what it converts is part of the graph
+            kept = self.cache.get(static) if keep is None else keep(self, static)
+            arguments = [*self._pick_residual(tensors), *kept, *inputs]
+            outputs = self._run(inputs, arguments)
         if self._identical:
             outputs = list(outputs)
             for index, place in self._identical:
@@ -211,13 +215,21 @@ class Specialisation:
             if code is self.split.residual or id(code) in self._proven or self._writes:
                 raise
             outputs = self.split.residual(*arguments)
-            self.not_lowered = not_lowered(self._options.backend, error)
+            self.not_lowered = self._failure = not_lowered(self._options.backend, error)
+            self._replace(code)
             reason = f"{self._options.backend!r} failed when it ran ({type(error).__name__}: {error})"
             self.remarks.append(Remark("lowering", "declined", "backend", f"{reason}; the graph ran eagerly"))
             return outputs
         self._proven.add(id(code))
         self.not_lowered = self._failure if code is self.split.residual else ""
         return outputs
+
+    def _replace(self, failing: Lowered) -> None:
+        """Run the graph itself from now on where ``failing`` would be called."""
+        residual = self.split.residual
+        self._static_code = {key: residual if code is failing else code for key, code in self._static_code.items()}
+        if self._dynamic_code is failing:
+            self._dynamic_code = residual
 
     def _fits(self, tensors: list[torch.Tensor]) -> bool:
         """Whether tensors differ in ``requires_grad`` at most, which is part of the caller's key."""

@@ -12,6 +12,7 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import CheckpointFunction
 
+from tzwc.autocast import Autocast, active_autocast, autocast_as
 from tzwc.tracing.tracer import Tracer
 
 __all__ = ["CustomFunction", "recorded_whole"]
@@ -23,16 +24,19 @@ class CustomFunction:
 
     Attributes:
         function: the subclass.
+        autocast: the regions around the call, which act inside of the function: the graph around it runs without.
     """
 
     function: type[torch.autograd.Function]
+    autocast: Autocast = ()
 
     @property
     def __name__(self) -> str:
         return self.function.__name__
 
     def __call__(self, *args: Any) -> Any:
-        return self.function.apply(*args)  # type: ignore[no-untyped-call]
+        with autocast_as(self.autocast):
+            return self.function.apply(*args)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -74,7 +78,9 @@ def _recorder(tracer: Tracer, function: type[torch.autograd.Function]) -> Callab
         args = given[contexts:]
         if not all(isinstance(a, torch.Tensor) or not _holds_tensors(a) for a in args):
             tracer.refuse(f"gives {function.__name__} containers of tensors")
-        return tracer.whole(CustomFunction(function), args, lambda fakes: forward(*given[:contexts], *fakes))
+        return tracer.whole(
+            CustomFunction(function, active_autocast()), args, lambda fakes: forward(*given[:contexts], *fakes)
+        )
 
     return record
 

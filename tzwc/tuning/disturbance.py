@@ -96,7 +96,8 @@ class Observation:
         if (what := busy()) is not None:
             return what
         threads = torch.get_num_threads()
-        if threads == 1 and wall > _WINDOW and thread < (1 - _WAITED) * wall and not torch.cuda.is_initialized():
+        on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # the host waits for it
+        if threads == 1 and wall > _WINDOW and thread < (1 - _WAITED) * wall and not on_gpu:
             return "other programs, for which this one had to wait"
         if self._start is None:
             return None
