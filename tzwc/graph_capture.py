@@ -216,7 +216,7 @@ class _Tracing:
             if held:
                 forget_escaped(self._tracer.tensors, node)
                 # It would be stale, and without a gradient, in a graph that takes it for a constant.
-                raise CaptureError(f"a value computed from {held!r} is kept outside of the module: {location(node)}")
+                raise CaptureError(f"a value is kept outside of the module, made of {held!r}: {location(node)}")
             raise UnsettledError(f"a value is kept outside of the module: {location(node)}")
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

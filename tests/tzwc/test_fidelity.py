@@ -84,7 +84,7 @@ def test_without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     with same_randomness():
         torch.empty(2)
     state = random.getstate()
-    with pytest.raises(tzwc.CaptureError, match=r"draws from a random\.Random"), same_randomness():
+    with pytest.raises(tzwc.CaptureError, match="draws from Python's random module"), same_randomness():
         random.random()
     assert random.getstate() == state
     with pytest.raises(tzwc.CaptureError, match="seeds PyTorch's random generator"), same_randomness():

@@ -78,8 +78,8 @@ def same_randomness(module: torch.nn.Module | None = None) -> Iterator[None]:
             for generator, before in drawn:
                 _set_state(generator, before)
     if drawn:
-        kind = type(drawn[0][0])
-        raise CaptureError(f"forward draws from a {kind.__module__}.{kind.__name__}, whose values would be frozen")
+        library = "Python's random module" if isinstance(drawn[0][0], random.Random) else "numpy.random"
+        raise CaptureError(f"forward draws from {library}, whose values would be frozen")
     if seeded:
         raise CaptureError("forward seeds PyTorch's random generator")
 
