@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tzwc.bench.devices import DeviceError, check_device, name_of
-from tzwc.bench.model import Request, run
-from tzwc.bench.model_cells import Cell, Contender, Plan
-from tzwc.bench.model_targets import PRECISIONS
+from tzwc.bench.model.cells import Cell, Contender, Plan
+from tzwc.bench.model.run import Request, run
+from tzwc.bench.model.targets import PRECISIONS
 from tzwc.errors import TzwcError
-from tzwc.terminal import working
+from tzwc.util.console import working
 
 CONTENDERS = ("eager", "compile", "tzwc", "reduce_overhead", "max_autotune")
 _TITLES = {
@@ -48,7 +48,7 @@ class Options:
     Attributes:
         device: ``cuda``, or ``cpu`` to try everything out.
         presets: models, the most important one first.
-        contenders: see :func:`tzwc.bench.model_contenders.choose`.
+        contenders: see :func:`tzwc.bench.model.contenders.choose`.
         backend: of all that compile.
         batch: first size of inputs; by default 64 in inference and 16 in training.
         seconds: of everything.

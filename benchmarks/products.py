@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from tzwc.products.choice import ATEN, ONEDNN, Operand, choose
-from tzwc.products.operator import available
-from tzwc.tuning import Store
+from tzwc.autotune import Store
+from tzwc.autotune.matmul_choice import ATEN, ONEDNN, Operand, choose
+from tzwc.ops.matmul import available
 
 POINTS = 32 * 32
 MAPS = ((36, 36), (72, 72), (144, 144), (372, 72), (756, 144), (1548, 288))

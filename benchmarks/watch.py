@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 from tzwc.models import terminator
-from tzwc.watch import ensure_native, native_reason
-from tzwc.watch.extension import extension
-from tzwc.watch.native_watch import native_dict_watch, native_tensor_watch
-from tzwc.watch.python_watch import PythonDictWatch, PythonTensorWatch
+from tzwc.native import ensure_native, native_reason
+from tzwc.native.loader import extension
+from tzwc.native.native_watch import native_dict_watch, native_tensor_watch
+from tzwc.native.python_watch import PythonDictWatch, PythonTensorWatch
 
 __all__ = ["main", "measure"]
 

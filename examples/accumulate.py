@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import tzwc
-from tzwc.timing import interleave, ratio
+from tzwc.util.timing import interleave, ratio
 
 
 def main() -> None:

@@ -9,11 +9,11 @@ import torch
 from torch import fx, nn
 
 import tzwc
-from tzwc.graph import insert_call
+from tzwc.ir.graph import insert_call
 from tzwc.passes import DEFAULT_PASSES, Pass
-from tzwc.patterns import any_, op
-from tzwc.pipeline import PassContext
-from tzwc.rules import Match, Rule, apply_rules
+from tzwc.rewrite.pass_manager import PassContext
+from tzwc.rewrite.patterns import any_, op
+from tzwc.rewrite.rules import Match, Rule, apply_rules
 
 relu = torch.ops.aten.relu.default
 

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import torch
 
-from tzwc.capacity import too_large
 from tzwc.errors import SpecError
 from tzwc.models.parts import SlowNetSpec
 from tzwc.models.spec import TerminatorSpec
-from tzwc.quantities import size
+from tzwc.util.formatting import size
+from tzwc.util.system_memory import too_large
 
 __all__ = ["check_fits", "parameter_count"]
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tzwc.errors import InvalidArgumentError
-from tzwc.foreign import shown
 from tzwc.models.block import ChannelInteraction, HyperInteraction
 from tzwc.models.layers import RecursiveGatedUnit
 from tzwc.models.slow_networks import SineNetwork
 from tzwc.models.validation import closest
+from tzwc.util.argument_checks import shown
 
 __all__ = ["SlowLoss", "label_smoothing_cross_entropy", "norm_penalty", "slow_neural_loss"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from tzwc.errors import InvalidArgumentError
-from tzwc.foreign import examined, shown
+from tzwc.util.argument_checks import examined, shown
 
 __all__ = ["Kar2", "Kar3"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from tzwc.errors import SpecError
-from tzwc.foreign import examined, make_exact
 from tzwc.models.validation import per_block, positive_int, positive_ints, positive_number, require
+from tzwc.util.argument_checks import examined, make_exact
 
 __all__ = ["BRANCHES", "LocalSpec", "SlowNetSpec"]
 

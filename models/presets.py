@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tzwc.errors import SpecError
-from tzwc.foreign import exact, examined
 from tzwc.models.network import Terminator
 from tzwc.models.parts import LocalSpec, SlowNetSpec
 from tzwc.models.spec import TerminatorSpec
 from tzwc.models.validation import closest, known_fields, refuse
+from tzwc.util.argument_checks import exact, examined
 
 __all__ = ["FIGURE", "PRESETS", "terminator", "terminator_spec"]
 

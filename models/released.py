@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from tzwc.errors import InvalidArgumentError
-from tzwc.foreign import exact, examined, shown
 from tzwc.models.extent import parameter_count
 from tzwc.models.network import Terminator
 from tzwc.models.parts import SlowNetSpec
 from tzwc.models.spec import TerminatorSpec
+from tzwc.util.argument_checks import exact, examined, shown
 
 __all__ = ["load_released", "released_state"]
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tzwc.errors import SpecError
-from tzwc.foreign import examined
 from tzwc.models.spec import Resample, TerminatorSpec
+from tzwc.util.argument_checks import examined
 
 __all__ = ["resample", "resampled_spec", "resampled_state"]
 

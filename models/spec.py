@@ -14,7 +14,6 @@ from itertools import accumulate
 from typing import Any, Literal, cast, get_args
 
 from tzwc.errors import SpecError
-from tzwc.foreign import examined, make_exact
 from tzwc.models.parts import BRANCHES, LocalSpec, SlowNetSpec
 from tzwc.models.validation import (
     LARGEST,
@@ -28,6 +27,7 @@ from tzwc.models.validation import (
     positive_ints,
     require,
 )
+from tzwc.util.argument_checks import examined, make_exact
 
 __all__ = ["Form", "Padding", "Resample", "TerminatorSpec"]
 

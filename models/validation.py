@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from tzwc.errors import SpecError
-from tzwc.foreign import shown
+from tzwc.util.argument_checks import shown
 
 __all__ = [
     "LARGEST",

@@ -11,9 +11,9 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import fx
 
-from tzwc.graph import is_pure
-from tzwc.pipeline import Pass, PassContext
-from tzwc.rules import AliasFacts
+from tzwc.ir.graph import is_pure
+from tzwc.rewrite.pass_manager import Pass, PassContext
+from tzwc.rewrite.rules import AliasFacts
 
 __all__ = ["CSE", "merge_equal_calls"]
 

@@ -5,7 +5,7 @@ The pass changes no node. It writes its decision into the metadata, where the sp
 ``tzwc_binding``, ``tzwc_binding_reason``
     ``"static"`` or ``"dynamic"``, and why.
 ``tzwc_cached``
-    the :class:`tzwc.frontier.CachedValue` of a node whose value is kept.
+    the :class:`tzwc.partition.min_cut.CachedValue` of a node whose value is kept.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections import Counter
 
 from torch import fx
 
-from tzwc.binding_time import analyse
-from tzwc.frontier import choose_frontier
-from tzwc.graph import alias_groups, may_alias, remove_dead_code
-from tzwc.pipeline import Pass, PassContext
+from tzwc.ir.graph import alias_groups, may_alias, remove_dead_code
+from tzwc.partition.binding_time import analyse
+from tzwc.partition.min_cut import choose_frontier
+from tzwc.rewrite.pass_manager import Pass, PassContext
 
 __all__ = ["HOIST_STATIC"]
 

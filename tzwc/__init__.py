@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tzwc import dynamo, inspection, models, ops, passes
-    from tzwc.accumulate import AccumulationError
     from tzwc.api import compile
-    from tzwc.assumptions import Assumption
-    from tzwc.bisection import Bisection, bisect
-    from tzwc.compiled import CompiledModule
-    from tzwc.double_backward import SecondDerivativeError
+    from tzwc.cross_compile.api import lower
+    from tzwc.debug.bisect import Bisection, bisect
+    from tzwc.debug.verify import Verification, verify
     from tzwc.errors import CaptureError, InvalidArgumentError, PassError, SpecError, TzwcError
-    from tzwc.gpu.api import lower
-    from tzwc.graph_capture import Capture, capture
-    from tzwc.numerics import Verification, verify
-    from tzwc.remarks import Location, Remark
-    from tzwc.stage import Stage
+    from tzwc.ir.remarks import Location, Remark
+    from tzwc.ir.snapshot import Stage
+    from tzwc.lowering.double_backward import SecondDerivativeError
+    from tzwc.runtime.accumulate import AccumulationError
+    from tzwc.runtime.compiled_module import CompiledModule
+    from tzwc.tracing.assumptions import Assumption
+    from tzwc.tracing.capture import Capture, capture
 
 __all__ = [
     "AccumulationError",
@@ -52,26 +52,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AccumulationError": "tzwc.accumulate",
-    "Assumption": "tzwc.assumptions",
-    "Bisection": "tzwc.bisection",
-    "Capture": "tzwc.graph_capture",
+    "AccumulationError": "tzwc.runtime.accumulate",
+    "Assumption": "tzwc.tracing.assumptions",
+    "Bisection": "tzwc.debug.bisect",
+    "Capture": "tzwc.tracing.capture",
     "CaptureError": "tzwc.errors",
-    "CompiledModule": "tzwc.compiled",
+    "CompiledModule": "tzwc.runtime.compiled_module",
     "InvalidArgumentError": "tzwc.errors",
-    "Location": "tzwc.remarks",
+    "Location": "tzwc.ir.remarks",
     "PassError": "tzwc.errors",
-    "Remark": "tzwc.remarks",
-    "SecondDerivativeError": "tzwc.double_backward",
+    "Remark": "tzwc.ir.remarks",
+    "SecondDerivativeError": "tzwc.lowering.double_backward",
     "SpecError": "tzwc.errors",
-    "Stage": "tzwc.stage",
+    "Stage": "tzwc.ir.snapshot",
     "TzwcError": "tzwc.errors",
-    "Verification": "tzwc.numerics",
-    "bisect": "tzwc.bisection",
-    "capture": "tzwc.graph_capture",
+    "Verification": "tzwc.debug.verify",
+    "bisect": "tzwc.debug.bisect",
+    "capture": "tzwc.tracing.capture",
     "compile": "tzwc.api",
-    "lower": "tzwc.gpu.api",
-    "verify": "tzwc.numerics",
+    "lower": "tzwc.cross_compile.api",
+    "verify": "tzwc.debug.verify",
 }
 
 

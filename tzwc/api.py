@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from tzwc.compiled import CompiledModule
 from tzwc.errors import InvalidArgumentError
-from tzwc.foreign import exact, examined, shown
 from tzwc.options import CompileOptions
 from tzwc.passes import DEFAULT_PASSES, by_name
-from tzwc.pipeline import Pass
+from tzwc.rewrite.pass_manager import Pass
+from tzwc.runtime.compiled_module import CompiledModule
+from tzwc.util.argument_checks import exact, examined, shown
 
 __all__ = ["compile", "options_of"]
 

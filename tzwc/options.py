@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from tzwc.cache import Check
-from tzwc.convolution import algorithms
+from tzwc.autotune import Tune
 from tzwc.errors import InvalidArgumentError
-from tzwc.foreign import examined, make_exact, shown
-from tzwc.lowering import Backend, check_backend
-from tzwc.pipeline import Pass
-from tzwc.tuning import Tune
+from tzwc.lowering.backend import Backend, check_backend
+from tzwc.ops.conv import all_algorithms
+from tzwc.partition.static_cache import Check
+from tzwc.rewrite.pass_manager import Pass
+from tzwc.util.argument_checks import examined, make_exact, shown
 
 __all__ = ["TUNE_VARIABLE", "CompileOptions"]
 
@@ -38,15 +38,15 @@ class CompileOptions:
             that are seen, and for all sizes at once after that.
         static_sizes: see ``dynamic``.
         cache_bytes: bound on the memory for kept static values of one specialisation; ``None`` for no bound.
-        check: how changes of parameters are noticed, see :class:`tzwc.cache.StaticCache`.
+        check: how changes of parameters are noticed, see :class:`tzwc.partition.static_cache.StaticCache`.
         convolution: let the passes choose the algorithm (``auto``), or force one where it is legal: a name from
-            :func:`tzwc.convolution.algorithms`, such as ``fft``.
+            :func:`tzwc.ops.conv.all_algorithms`, such as ``fft``.
         tune: how ``auto`` chooses. ``measure``: a cost model, then a measurement of the closest candidates, remembered
             on disk; ``model``: the cost model alone; ``off``: always ``native``. The environment variable
             ``TZWC_TUNE`` sets the default.
         exact: only algorithms whose results are sums of products of their own inputs, which an FFT's are not; see
-            :mod:`tzwc.convolution`.
-        keep_buffers: keep the memory of large intermediate results between calls, on CPU; see :mod:`tzwc.buffers`.
+            :mod:`tzwc.ops.conv`.
+        keep_buffers: keep the memory of large intermediate results between calls, on CPU; see :mod:`tzwc.lowering.buffer_pool`.
         verify: compare the captured graph with the module before its first answer is returned.
         max_specialisations: graphs kept for one module; beyond it, the module runs as it was.
         snapshots: remember the graph after every pass, for ``fast.stages``, dumps and diffs; otherwise only the last.
@@ -76,7 +76,7 @@ class CompileOptions:
             raise InvalidArgumentError(f"backend={shown(self.backend)} must be a name or a callable")
         check_backend(self.backend)
         _one_of("check", self.check, get_args(Check))
-        _one_of("convolution", self.convolution, ["auto", *algorithms()])
+        _one_of("convolution", self.convolution, ["auto", *all_algorithms()])
         _one_of("tune", self.tune, get_args(Tune))
         _at_least("static_sizes", self.static_sizes, 1)
         _at_least("max_specialisations", self.max_specialisations, 1)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import tzwc.bench.cache
-import tzwc.factory
-from tzwc.factory import InputSpec
+import tzwc.bench.cache.cache
+import tzwc.targets
 from tzwc.models import terminator
+from tzwc.targets import InputSpec
 
 
 class Written(nn.Module):
@@ -30,7 +30,7 @@ class Written(nn.Module):
 @pytest.fixture(autouse=True)
 def _small_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Presets with one block, and one thread."""
-    monkeypatch.setattr(tzwc.factory, "terminator", functools.partial(terminator, factors=(12,)))
+    monkeypatch.setattr(tzwc.targets, "terminator", functools.partial(terminator, factors=(12,)))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -40,5 +40,5 @@ def _small_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def _written(monkeypatch: pytest.MonkeyPatch) -> None:
     """The smallest model of all in place of every preset."""
-    monkeypatch.setattr(tzwc.bench.cache, "resolve", lambda _: Written())
-    monkeypatch.setattr(tzwc.bench.cache, "default_inputs", lambda _: [InputSpec((1, 4))])
+    monkeypatch.setattr(tzwc.bench.cache.cache, "resolve", lambda _: Written())
+    monkeypatch.setattr(tzwc.bench.cache.cache, "default_inputs", lambda _: [InputSpec((1, 4))])

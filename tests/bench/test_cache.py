@@ -12,10 +12,10 @@ from typer.testing import CliRunner, Result
 import tzwc
 from tests.bench.conftest import Written
 from tzwc.bench import CONTENDERS, Request
-from tzwc.bench.check_cost import measure_check
+from tzwc.bench.cache.check_cost import measure_check
+from tzwc.bench.cache.freshness import freshness, optimiser_step
 from tzwc.bench.contenders import build, choose
-from tzwc.bench.freshness import freshness, optimiser_step
-from tzwc.cli import app
+from tzwc.cli.main import app
 from tzwc.errors import InvalidArgumentError, TzwcError
 
 QUICK = ["--presets", "digits", "--batches", "2", "--backend", "eager", "--rounds", "2"]

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 import tzwc
-import tzwc.bench.capture
+import tzwc.bench.capture.capture
 from tzwc.bench.breaks import count_breaks, quiet
-from tzwc.bench.capture import CONTENDERS, Request
-from tzwc.bench.capture_cells import Cell, Contender
-from tzwc.bench.capture_outcome import outcome_of
-from tzwc.bench.lazy_terminator import lazy_terminator
-from tzwc.cli import app
-from tzwc.timing import Timing
+from tzwc.bench.capture.capture import CONTENDERS, Request
+from tzwc.bench.capture.cells import Cell, Contender
+from tzwc.bench.capture.lazy_terminator import lazy_terminator
+from tzwc.bench.capture.outcome import outcome_of
+from tzwc.cli.main import app
+from tzwc.util.timing import Timing
 
 QUICK = ["--preset", "digits", "--batches", "2,3", "--backend", "eager", "--rounds", "2"]
 
@@ -58,7 +58,7 @@ class Lazy(nn.Module):
 
 @pytest.fixture
 def _lazy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tzwc.bench.capture, "lazy_terminator", lambda _: Lazy(2))
+    monkeypatch.setattr(tzwc.bench.capture.capture, "lazy_terminator", lambda _: Lazy(2))
 
 
 @pytest.fixture(autouse=True)
@@ -108,10 +108,10 @@ def test_tables_for_people_and_progress_beside_them() -> None:
 
 def test_the_real_model_whatever_tzwc_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     small = functools.partial(lazy_terminator, factors=(12,))
-    monkeypatch.setattr(tzwc.bench.capture, "lazy_terminator", small)
+    monkeypatch.setattr(tzwc.bench.capture.capture, "lazy_terminator", small)
     none = count_breaks(nn.Identity(), [])
-    monkeypatch.setattr(tzwc.bench.capture, "count_breaks", lambda *_: none)  # ten seconds by itself
-    result = tzwc.bench.capture.run(Request("digits", (2,), "eager", ("eager", "tzwc"), rounds=2))
+    monkeypatch.setattr(tzwc.bench.capture.capture, "count_breaks", lambda *_: none)  # ten seconds by itself
+    result = tzwc.bench.capture.capture.run(Request("digits", (2,), "eager", ("eager", "tzwc"), rounds=2))
     (cell,) = result.cells
     assert result.outcome is not None
     assert result.outcome.graphs == 0 or result.outcome.level != "untouched"
@@ -169,7 +169,7 @@ def test_a_wrong_result_is_seen(monkeypatch: pytest.MonkeyPatch, result: Callabl
             return result(x)
 
     monkeypatch.setattr(tzwc, "compile", lambda *_, **__: Wrong())
-    (cell,) = tzwc.bench.capture.run(Request("digits", (2,), "eager", ("tzwc",), rounds=2)).cells
+    (cell,) = tzwc.bench.capture.capture.run(Request("digits", (2,), "eager", ("tzwc",), rounds=2)).cells
     assert cell.to_dict()["contenders"][0]["deviation from eager"] is None
     assert cell.contenders[0].left_deviation < 1e-6
 

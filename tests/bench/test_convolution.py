@@ -11,29 +11,29 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import tzwc.bench.convolution
-from tests.tuning.fakes import FakeTimer
-from tzwc.bench.convolution import ConvolutionBench, Request, distribution, regret, run
-from tzwc.bench.convolution_cases import FIXED, Case, draw_cases
-from tzwc.bench.convolution_compiled import compare, compare_fixed
-from tzwc.bench.convolution_memory import peak_by_algorithm, peak_bytes
-from tzwc.bench.convolution_regret import ANCHORS, Settings, time_in_turns
-from tzwc.cli import app
-from tzwc.convolution import Problem
+import tzwc.bench.convolution.run
+from tests.support.fake_timer import FakeTimer
+from tzwc.autotune.choice import Choice
+from tzwc.autotune.fingerprint import fingerprint
+from tzwc.autotune.random_problems import Bounds
+from tzwc.autotune.workload import operands
+from tzwc.bench.convolution.cases import FIXED, Case, draw_cases
+from tzwc.bench.convolution.compiled import compare, compare_fixed
+from tzwc.bench.convolution.memory import peak_by_algorithm, peak_bytes
+from tzwc.bench.convolution.regret import ANCHORS, Settings, time_in_turns
+from tzwc.bench.convolution.run import ConvolutionBench, Request, distribution, regret, run
+from tzwc.cli.main import app
 from tzwc.errors import InvalidArgumentError
 from tzwc.ops import prepare_kernel
-from tzwc.tuning.choice import Choice
-from tzwc.tuning.geometries import Bounds
-from tzwc.tuning.machine import fingerprint
-from tzwc.tuning.store import Store
-from tzwc.tuning.workload import operands
+from tzwc.ops.conv import Problem
+from tzwc.util.disk_cache import Store
 
 SMALL = Bounds(lengths=((16, 64), (8, 12)), channels=6, batch=2, kernel=4000.0)
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tzwc.bench.convolution, "draw_cases", lambda seed, count: draw_cases(seed, count, SMALL))
+    monkeypatch.setattr(tzwc.bench.convolution.run, "draw_cases", lambda seed, count: draw_cases(seed, count, SMALL))
 
 
 def test_cases_are_those_of_their_seed() -> None:
@@ -91,7 +91,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     out = tmp_path / "lines.jsonl"
     request = Request(cases=3, rounds=2, fixed=False, memory=1, out=out)
     measured: list[int] = []
-    original = tzwc.bench.convolution.measure_case
+    original = tzwc.bench.convolution.run.measure_case
 
     def measure(case: Case, *rest: Any) -> dict[str, Any]:
         if len(measured) == 2:
@@ -99,12 +99,12 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         measured.append(case.number)
         return original(case, *rest)
 
-    monkeypatch.setattr(tzwc.bench.convolution, "measure_case", measure)
+    monkeypatch.setattr(tzwc.bench.convolution.run, "measure_case", measure)
     with pytest.raises(KeyboardInterrupt):
         run(request)
     with out.open("a") as file:
         file.write('{"kind": "case", "num')
-    monkeypatch.setattr(tzwc.bench.convolution, "measure_case", original)
+    monkeypatch.setattr(tzwc.bench.convolution.run, "measure_case", original)
     bench = run(request)
     lines = [json.loads(line) for line in out.read_text().splitlines() if not line.endswith('"num')]
     assert [(line["kind"], line["number"]) for line in lines] == [("case", 0), ("case", 1), ("case", 2), ("memory", 1)]
@@ -135,12 +135,12 @@ def test_the_command(text: bool) -> None:
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_against_compiled_on_one_backend(monkeypatch: pytest.MonkeyPatch, backward: bool, per_sample: bool) -> None:
-    monkeypatch.setattr("tzwc.bench.convolution_compiled.choose", lambda *_, **__: Choice("fft"))
+    monkeypatch.setattr("tzwc.bench.convolution.compiled.choose", lambda *_, **__: Choice("fft"))
     problem = Problem(2, 3, 3, 3, (20,), (4,), ((1, 2),), per_sample=per_sample, static_kernel=not per_sample)
     found = compare(problem, backward, Store(), 2, "eager")
     assert found["ratio"] > 0
     assert found["algorithms"] == ["fft"] * (3 if backward else 1)
-    monkeypatch.setattr("tzwc.bench.convolution_compiled.choose", lambda *_, **__: Choice("native"))
+    monkeypatch.setattr("tzwc.bench.convolution.compiled.choose", lambda *_, **__: Choice("native"))
     assert compare(problem, backward, Store(), 2, "eager")["same program"]
     assert compare_fixed(3, Store(), 2, "eager")["name"] == FIXED[3].name
 
@@ -156,7 +156,7 @@ def test_against_compiled_on_one_backend(monkeypatch: pytest.MonkeyPatch, backwa
 )
 def test_both_sides_compute_the_same(monkeypatch: pytest.MonkeyPatch, problem: Problem, algorithm: str) -> None:
     sides: list[Any] = []
-    monkeypatch.setattr("tzwc.bench.convolution_compiled.choose", lambda *_, **__: Choice(algorithm))
+    monkeypatch.setattr("tzwc.bench.convolution.compiled.choose", lambda *_, **__: Choice(algorithm))
 
     def compiled(function: Any, backend: str) -> Any:
         del backend
@@ -183,8 +183,8 @@ def test_slow_sides_are_compared_in_two_rounds_or_three(monkeypatch: pytest.Monk
             return 2.0
 
     timer = Slow()
-    monkeypatch.setattr("tzwc.bench.convolution_compiled.choose", lambda *_, **__: Choice("fft"))
-    monkeypatch.setattr("tzwc.bench.convolution_compiled.timer_for", lambda _: timer)
+    monkeypatch.setattr("tzwc.bench.convolution.compiled.choose", lambda *_, **__: Choice("fft"))
+    monkeypatch.setattr("tzwc.bench.convolution.compiled.timer_for", lambda _: timer)
     found = compare(Problem(1, 1, 1, 1, (20,), (4,), ((1, 2),)), False, Store(), 50, "eager")
     assert (found["ratio"], found["chosen"]) == (1.0, 2.0)
     assert timer.rounds == 2 + 2 * 3  # each side once to see how long it takes; then more than 10 s after three rounds
@@ -198,7 +198,7 @@ def test_fixed_points_are_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
         numbers.append(number)
         return {"name": FIXED[number].name, "goal": 2.0, "ratio": rounds / 1.5, "backend": backend}
 
-    monkeypatch.setattr(tzwc.bench.convolution, "compare_fixed", compared)
+    monkeypatch.setattr(tzwc.bench.convolution.run, "compare_fixed", compared)
     bench = run(Request(cases=1, rounds=3, memory=0, backend="eager"))
     assert numbers == list(range(len(FIXED)))
     assert [row["backend"] for row in bench.fixed] == ["eager"] * len(FIXED)
@@ -214,7 +214,7 @@ def test_the_calibration_of_the_machine_is_used_and_its_choices_are_not(monkeypa
         seen.append((store.get("calibration", machine), store.get("choice", machine)))
         return {"directions": [record("native", {"native": 1.0})]}
 
-    monkeypatch.setattr(tzwc.bench.convolution, "measure_case", measure)
+    monkeypatch.setattr(tzwc.bench.convolution.run, "measure_case", measure)
     run(Request(cases=1, rounds=2, fixed=False, memory=0))
     assert seen == [({"samples": []}, None)]
 

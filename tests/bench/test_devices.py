@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from tests.training.toy import SPEC
-from tzwc.bench.cache import Request as CacheRequest
-from tzwc.bench.capture import Request as CaptureRequest
-from tzwc.bench.capture import _moved
-from tzwc.bench.capture import run as run_capture
+from tests.support.training_toy import SPEC
+from tzwc.bench.cache.cache import Request as CacheRequest
+from tzwc.bench.capture.capture import Request as CaptureRequest
+from tzwc.bench.capture.capture import _moved
+from tzwc.bench.capture.capture import run as run_capture
 from tzwc.bench.devices import DeviceError, check_device, clock_of, name_of, wait
-from tzwc.bench.model import Request as ModelRequest
-from tzwc.bench.model_contenders import choose
-from tzwc.bench.train import Request as TrainRequest
-from tzwc.bench.train import run as run_train
-from tzwc.cli import app
+from tzwc.bench.model.contenders import choose
+from tzwc.bench.model.run import Request as ModelRequest
+from tzwc.bench.train.run import Request as TrainRequest
+from tzwc.bench.train.run import run as run_train
+from tzwc.cli.main import app
 from tzwc.data import load
 from tzwc.errors import InvalidArgumentError
-from tzwc.timing import interleave
+from tzwc.util.timing import interleave
 
 
 @pytest.mark.parametrize("command", ["model", "cache", "capture", "train"])
@@ -88,12 +88,12 @@ def test_steps_and_calls_are_timed_by_the_clock_of_the_device(command: str, monk
     monkeypatch.setattr(f"tzwc.bench.{command}.clock_of", lambda _: clock)
     if command == "train":
         small = dataclasses.replace(SPEC, sizes=(8, 8), classes=10, dropout=0.0)
-        monkeypatch.setattr("tzwc.bench.train._work", lambda name: (load(name), small))
+        monkeypatch.setattr("tzwc.bench.train.run._work", lambda name: (load(name), small))
         (contender,) = run_train(TrainRequest(("digits",), ("eager",), "eager", rounds=2)).found["digits"]
         assert contender.timing.seconds == (0.5, 0.5)
         assert asked == [1, 1]
     else:
-        monkeypatch.setattr("tzwc.bench.capture.lazy_terminator", lambda _: nn.Flatten())
+        monkeypatch.setattr("tzwc.bench.capture.capture.lazy_terminator", lambda _: nn.Flatten())
         (cell,) = run_capture(CaptureRequest("digits", (2,), "eager", ("eager",), rounds=2)).cells
         assert cell.contenders[0].timing is not None
         assert cell.contenders[0].timing.seconds == (0.5, 0.5)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-import tzwc.bench.model
+import tzwc.bench.model.run
 from tests.bench.test_model import FAKE, ONE_BLOCK, alive
-from tzwc.bench.model_cells import Cell, Contender, Plan, Yard
-from tzwc.timing import Timing
+from tzwc.bench.model.cells import Cell, Contender, Plan, Yard
+from tzwc.util.timing import Timing
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def pids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     folder = tmp_path / "pids"
     folder.mkdir()
     monkeypatch.setenv("PIDS", str(folder))
-    monkeypatch.setattr(tzwc.bench.model, "_COMMAND", (sys.executable, "-c", FAKE))
+    monkeypatch.setattr(tzwc.bench.model.run, "_COMMAND", (sys.executable, "-c", FAKE))
     return folder
 
 

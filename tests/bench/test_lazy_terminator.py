@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tzwc.bench.lazy_terminator import LazyTerminator, copy_weights, lazy_name, lazy_terminator
-from tzwc.bench.lazy_terminator_slow import SlowNet, SlowNetLocal
+from tzwc.bench.capture.lazy_terminator import LazyTerminator, copy_weights, lazy_name, lazy_terminator
+from tzwc.bench.capture.lazy_terminator_slow import SlowNet, SlowNetLocal
 from tzwc.errors import InvalidArgumentError
 from tzwc.models import Terminator, terminator
 

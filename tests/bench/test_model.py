@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-import tzwc.bench.model
-from tzwc.bench.model import Request, run
-from tzwc.bench.model_cells import Cell, Contender, Plan, Yard
-from tzwc.bench.model_contenders import ALLOCATOR, CONTENDERS, choose, environment, unfit
-from tzwc.cli import app
+import tzwc.bench.model.run
+from tzwc.bench.model.cells import Cell, Contender, Plan, Yard
+from tzwc.bench.model.contenders import ALLOCATOR, CONTENDERS, choose, environment, unfit
+from tzwc.bench.model.run import Request, run
+from tzwc.cli.main import app
 from tzwc.errors import InvalidArgumentError
-from tzwc.timing import Timing
+from tzwc.util.timing import Timing
 
 QUICK = ["--batches", "2", "--modes", "inference", "--backend", "eager", "--rounds", "2", "--threads", "1"]
 
@@ -75,7 +75,7 @@ def pids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     folder = tmp_path / "pids"
     folder.mkdir()
     monkeypatch.setenv("PIDS", str(folder))
-    monkeypatch.setattr(tzwc.bench.model, "_COMMAND", (sys.executable, "-c", FAKE))
+    monkeypatch.setattr(tzwc.bench.model.run, "_COMMAND", (sys.executable, "-c", FAKE))
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tzwc.bench.model_process import Process, ProcessError
+from tzwc.bench.model.process import Process, ProcessError
 
 Start = Callable[..., Process]
 

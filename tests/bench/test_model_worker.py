@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 import tzwc
-from tzwc.bench import model_memory, model_worker
-from tzwc.bench.model_reference import Reference, arithmetic
-from tzwc.bench.model_targets import LONG, Subject, batches_of
-from tzwc.bench.model_worker import Runner, Task, Yardstick
+from tzwc.bench.model import memory, worker
+from tzwc.bench.model.reference import Reference, arithmetic
+from tzwc.bench.model.targets import LONG, Subject, batches_of
+from tzwc.bench.model.worker import Runner, Task, Yardstick
 from tzwc.models import terminator
 
 
@@ -69,8 +69,8 @@ def test_what_inductor_needs_is_imported_before_anything_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    monkeypatch.setattr(model_worker.importlib, "import_module", order.append)
-    monkeypatch.setattr(model_worker, "restart_peak", lambda device: order.append(f"peak on {device}"))
+    monkeypatch.setattr(worker.importlib, "import_module", order.append)
+    monkeypatch.setattr(worker, "restart_peak", lambda device: order.append(f"peak on {device}"))
     Runner(dataclasses.replace(task("eager", tmp_path), backend="inductor"))
     assert order == ["torch._inductor.compile_fx", "peak on cpu"]
 
@@ -84,7 +84,7 @@ def test_a_process_answers_until_its_standard_input_ends(tmp_path: Path) -> None
         {"do": "first"},
         {"do": "measure", "with": [2]},
     ]
-    command = [sys.executable, "-m", "tzwc.bench.model_worker"]
+    command = [sys.executable, "-m", "tzwc.bench.model.worker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -158,8 +158,8 @@ def test_arithmetic_of_a_product_and_of_a_depthwise_convolution(monkeypatch: pyt
             result: Tensor = self.head(y.mean(-1))
             return result
 
-    monkeypatch.setattr("tzwc.bench.model_targets.resolve", lambda _: Small())
-    monkeypatch.setattr("tzwc.bench.model_targets.default_inputs", lambda _: [torch.empty(1, 4, 7)])
+    monkeypatch.setattr("tzwc.bench.model.targets.resolve", lambda _: Small())
+    monkeypatch.setattr("tzwc.bench.model.targets.default_inputs", lambda _: [torch.empty(1, 4, 7)])
     write, convolve, head = 2 * 5 * 12, 2 * 4 * 7 * 3, 2 * 4 * 10
     found = arithmetic("small", 3, training=False)
     assert found.total == write + 3 * (convolve + head)
@@ -178,15 +178,15 @@ def test_the_long_model() -> None:
 
 
 def test_memory_is_what_was_touched() -> None:
-    model_memory.give_back()
-    model_memory.restart_peak()
-    before = model_memory.peak()
+    memory.give_back()
+    memory.restart_peak()
+    before = memory.peak()
     torch.ones(25_000_000)
-    most = model_memory.peak() - before
+    most = memory.peak() - before
     assert 90e6 < most < 150e6
-    model_memory.give_back()
-    model_memory.restart_peak()
-    assert model_memory.peak() - before < 50e6
+    memory.give_back()
+    memory.restart_peak()
+    assert memory.peak() - before < 50e6
 
 
 @pytest.mark.parametrize("text", ["Name:\tpython\n", None])
@@ -201,29 +201,29 @@ def test_memory_where_the_system_does_not_say_it_at_once(monkeypatch: pytest.Mon
     for platform, unit in (("linux", 1024), ("darwin", 1)):
         monkeypatch.setattr(sys, "platform", platform)
         least = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        assert least <= model_memory.peak() <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        assert least <= memory.peak() <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def test_memory_of_a_gpu_is_what_tensors_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     held = [300]
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: held[0])
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: held.__setitem__(0, 100))
-    assert model_memory.peak("cuda") == 300
-    model_memory.restart_peak("cpu")
-    assert model_memory.peak("cuda") == 300
-    model_memory.restart_peak("cuda")
-    assert model_memory.peak("cuda") == 100
+    assert memory.peak("cuda") == 300
+    memory.restart_peak("cpu")
+    assert memory.peak("cuda") == 300
+    memory.restart_peak("cuda")
+    assert memory.peak("cuda") == 100
 
 
 def test_garbage_is_given_back_without_glibc_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_memory.ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: object())
     cycle = nn.Module()
     cycle.__dict__["itself"], gone = cycle, weakref.ref(cycle)
     del cycle
     gc.disable()
     try:
         assert gone() is not None
-        model_memory.give_back()
+        memory.give_back()
         assert gone() is None
     finally:
         gc.enable()

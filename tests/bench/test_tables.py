@@ -10,17 +10,20 @@ import pytest
 from rich.console import Console
 
 from tests.bench.test_convolution import record
-from tzwc.bench import cache, capture, capture_cells, model_cells
 from tzwc.bench.breaks import Breaks
-from tzwc.bench.capture_outcome import Outcome
-from tzwc.bench.capture_tables import show_capture
-from tzwc.bench.check_cost import CheckCost
-from tzwc.bench.convolution import ConvolutionBench
-from tzwc.bench.convolution import Request as ConvolutionRequest
-from tzwc.bench.convolution_tables import show_convolution
-from tzwc.bench.model_tables import show_cell
-from tzwc.bench.tables import show_cache
-from tzwc.timing import Timing
+from tzwc.bench.cache import cache
+from tzwc.bench.cache.check_cost import CheckCost
+from tzwc.bench.cache.tables import show_cache
+from tzwc.bench.capture import capture
+from tzwc.bench.capture import cells as capture_cells
+from tzwc.bench.capture.outcome import Outcome
+from tzwc.bench.capture.tables import show_capture
+from tzwc.bench.convolution.run import ConvolutionBench
+from tzwc.bench.convolution.run import Request as ConvolutionRequest
+from tzwc.bench.convolution.tables import show_convolution
+from tzwc.bench.model import cells as model_cells
+from tzwc.bench.model.tables import show_cell
+from tzwc.util.timing import Timing
 
 
 def shown(show: Callable[[Any, Console], None], bench: object) -> str:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from tzwc.cli import app
+from tzwc.cli.main import app
 
 MODULE = """
 import torch

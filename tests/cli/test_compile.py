@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import Result
 
-from tzwc.compile_command import largest_difference
+from tzwc.cli.compile import largest_difference
 
 Invoke = Callable[..., Result]
 WRITTEN = ("compile", "cli_models:Written", "--input", "5x4", "--backend", "eager")

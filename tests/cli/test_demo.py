@@ -8,9 +8,9 @@ import pytest
 import torch
 from typer.testing import Result
 
-import tzwc.demo
-from tzwc.demo import compare
-from tzwc.pictures import draw_kernels
+import tzwc.cli.demo
+from tzwc.cli.demo import compare
+from tzwc.cli.demo_pictures import draw_kernels
 
 
 def test_agreement_is_judged_by_float64() -> None:
@@ -32,7 +32,7 @@ def test_a_near_tie_may_go_either_way() -> None:
 def test_a_demo_that_finds_no_agreement_has_failed(
     invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tzwc.demo, "run", lambda *_: False)
+    monkeypatch.setattr(tzwc.cli.demo, "run", lambda *_: False)
     assert invoke("demo").exit_code == 1
 
 

@@ -13,7 +13,7 @@ from typer.testing import Result
 
 from tzwc.errors import InvalidArgumentError
 from tzwc.passes import by_name
-from tzwc.plugins import PluginError
+from tzwc.passes.registry import PluginError
 
 Invoke = Callable[..., Result]
 WRITTEN = ("cli_models:Written", "--input", "5x4")

@@ -10,7 +10,7 @@ from typer.testing import Result
 from tzwc.passes import DEFAULT_PASSES
 
 Invoke = Callable[..., Result]
-COMMAND = [sys.executable, "-c", "from tzwc.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from tzwc.cli.main import main; main()"]
 
 
 def test_passes_in_order(invoke: Invoke) -> None:

@@ -14,9 +14,9 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tzwc.dynamo import backend
-from tzwc.dynamo.agreement import disagreement
 from tzwc.dynamo.origins import NodeOrigins, dotted
 from tzwc.dynamo.retrace import retrace
+from tzwc.dynamo.verify import disagreement
 from tzwc.errors import CaptureError
 
 

@@ -105,8 +105,8 @@ class _Library:
 
     def pytest_collection_finish(self) -> None:
         with contextlib.suppress(ImportError):
-            from tzwc.watch.build import default_directory
-            from tzwc.watch.extension import extension
+            from tzwc.native.build import default_directory
+            from tzwc.native.loader import extension
 
             extension._directory = default_directory()
 

@@ -7,7 +7,7 @@ import operator
 import torch
 from torch import fx
 
-from tests.inspection.cases import case
+from tests.support.inspection_cases import case
 from tzwc.inspection import diff
 
 
@@ -24,7 +24,7 @@ def test_replaced_nodes_with_origin_and_pass() -> None:
     assert "added: 1 node\n" in text
     assert "    - mul = aten.mul.Tensor(fft_rfft, unsqueeze)" in text
     assert ", by swap_factors/swap" in text
-    assert "tests/inspection/cases.py:" in text
+    assert "tests/support/inspection_cases.py:" in text
     # The user of the replaced node shows its operand before and after.
     assert "    - fft_irfft = aten.fft_irfft.default(mul, 16)" in text
     assert "    + fft_irfft = aten.fft_irfft.default(mul_tensor, 16)" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.inspection.cases import case
+from tests.support.inspection_cases import case
 from tzwc.errors import InvalidArgumentError
 from tzwc.inspection import SpecialisationInfo, dump, stage_from_dict
 from tzwc.inspection.load import pairs
@@ -50,7 +50,7 @@ def test_foreign_files_stay_and_own_files_are_replaced(tmp_path: Path) -> None:
 def test_what_has_no_json_form_does_not_stop_the_dump(tmp_path: Path) -> None:
     from torch import fx
 
-    from tzwc.pipeline import Stage
+    from tzwc.rewrite.pass_manager import Stage
 
     graph = fx.Graph()
     drawn = graph.call_function(torch.ops.aten.rand.generator, ([2],), {"generator": torch.Generator()})

@@ -11,10 +11,10 @@ import torch
 from torch import fx, nn
 
 import tzwc
-from tests.inspection.cases import MODULES, case
-from tests.tzwc.programs import HyperConv, example
-from tzwc.compiled import CompiledModule
-from tzwc.stage import Snapshot, Stage
+from tests.support.inspection_cases import MODULES, case
+from tests.support.programs import HyperConv, example
+from tzwc.ir.snapshot import Snapshot, Stage
+from tzwc.runtime.compiled_module import CompiledModule
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-import tzwc.capacity
+import tzwc.util.system_memory
 from tests.conftest import examples
-from tests.models.strategies import build, specs
+from tests.support.model_strategies import build, specs
 from tzwc.errors import SpecError
 from tzwc.models import PRESETS, Terminator, TerminatorSpec, terminator, terminator_spec
 from tzwc.models.extent import parameter_count
@@ -38,10 +38,10 @@ def test_another_resolution(kernels: str) -> None:
 
 def test_what_does_not_fit_is_refused_before(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = terminator_spec("digits")
-    monkeypatch.setattr(tzwc.capacity, "memory_of", lambda _: 1 << 20)
+    monkeypatch.setattr(tzwc.util.system_memory, "memory_of", lambda _: 1 << 20)
     with pytest.raises(SpecError, match=r"takes 1\.\d MiB, and cpu has 1\.0 MiB .* are for blocks\[\d\]\.\S+\): lower"):
         Terminator(spec)
-    monkeypatch.setattr(tzwc.capacity, "memory_of", lambda _: 1 << 30)
+    monkeypatch.setattr(tzwc.util.system_memory, "memory_of", lambda _: 1 << 30)
     Terminator(spec)
 
 

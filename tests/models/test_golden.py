@@ -22,7 +22,7 @@ from tzwc.models import (
     terminator,
 )
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parents[1] / "fixtures"
 NOISE = 1e-13
 """Gradients that are zero in exact arithmetic are below this; all others are above it."""
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from torch import Tensor, nn
 
-from tests.models.strategies import build, example_input, specs
+from tests.support.model_strategies import build, example_input, specs
 from tzwc.errors import InvalidArgumentError
 from tzwc.models import Terminator, TerminatorSpec, slow_neural_loss, terminator_spec
 from tzwc.models.layers import GroupedStandardisation, batch_standardise, instance_standardise

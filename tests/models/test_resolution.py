@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.models.strategies import build, example_input
+from tests.support.model_strategies import build, example_input
 from tzwc.errors import SpecError
 from tzwc.models import TerminatorSpec, terminator_spec
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.models.strategies import specs
+from tests.support.model_strategies import specs
 from tzwc.errors import SpecError
 from tzwc.models import LocalSpec, SlowNetSpec, TerminatorSpec, terminator_spec
 

@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
-from tzwc.ops.transforms import irfftn, rfftn
+from tzwc.ops.fft import irfftn, rfftn
 
 SIZES = [(10,), (9,), (6,), (10, 6), (5, 9), (4, 6, 8)]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from merge_testing import as_on_a_gpu
 
-from tzwc.tuning.cost_model import CostModel
+from tests.support.merge_testing import as_on_a_gpu
+from tzwc.autotune.cost_model import CostModel
 
 __all__ = ["as_on_a_gpu", "prefer"]
 

@@ -6,11 +6,11 @@ import operator
 
 import pytest
 import torch
-from pass_testing import assert_unchanged, capture_function, code, remarks
 from torch import fx
 
+from tests.support.pass_testing import assert_unchanged, capture_function, code, remarks
 from tzwc.passes.cse import merge_equal_calls
-from tzwc.pipeline import PassContext
+from tzwc.rewrite.pass_manager import PassContext
 
 K, X = torch.randn(4, 5, dtype=torch.float64), torch.randn(3, 4, 5, dtype=torch.float64)
 

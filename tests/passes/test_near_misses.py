@@ -9,8 +9,9 @@ import pytest
 import torch
 import torch.fft as tf
 import torch.nn.functional as F
-from pass_testing import capture_function, double, remarks
 from torch import Tensor
+
+from tests.support.pass_testing import capture_function, double, remarks
 
 B, C, N = 2, 3, 5
 

@@ -7,17 +7,17 @@ import operator
 import pytest
 import torch
 import torch.nn.functional as F
-from fft_testing import PASSES, assert_close, capture_program, transforms
-from pass_testing import Program, capture, capture_function, double, remarks
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tests.support.fft_testing import PASSES, assert_close, capture_program, transforms
+from tests.support.pass_testing import Program, capture, capture_function, double, remarks
 from tzwc.ops import fft_convolution, hyperzzw_dot
 from tzwc.passes import by_name
-from tzwc.passes.fourier_calls import Declined, read_transform
-from tzwc.passes.merge_values import merge_values
-from tzwc.passes.pointwise import read_pointwise
-from tzwc.pipeline import PassContext
+from tzwc.passes.fourier.fourier_calls import Declined, read_transform
+from tzwc.passes.hyperzzw.merge_values import merge_values
+from tzwc.passes.pointwise.linear_maps import read_pointwise
+from tzwc.rewrite.pass_manager import PassContext
 
 aten = torch.ops.aten
 

@@ -14,8 +14,8 @@ from torch.utils import _pytree as pytree
 import tzwc
 from tests.properties.oracle import Oracle, Results
 from tests.properties.programs import Program
-from tzwc.compiled import CompiledModule
 from tzwc.passes import DEFAULT_PASSES
+from tzwc.runtime.compiled_module import CompiledModule
 
 __all__ = ["NAMES", "compiled", "derivatives", "eager_oracle", "observe", "state_of"]
 

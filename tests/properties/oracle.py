@@ -4,7 +4,7 @@
 ``u`` the unit roundoff of the compiled model's dtype (Higham, *Accuracy and Stability of Numerical Algorithms*):
 
 - sums of ``n`` products (convolutions, matrix products, and their gradients): ``γ_n Σ|w||x|`` for each element, eq.
-  (3.5); one FFT adds ``(2 · 13 · L + 4 + c) u ‖w‖₂ ‖x‖₂``, the bound of :mod:`tzwc.convolution.accuracy`, relative to
+  (3.5); one FFT adds ``(2 · 13 · L + 4 + c) u ‖w‖₂ ‖x‖₂``, the bound of :mod:`tzwc.ops.conv.error_bounds`, relative to
   the peak: ``L`` stages are those of the largest transform over these operands. Norms are over all elements, which
   bounds those over one output's share;
 - sums of ``n`` terms: ``γ_n Σ|x|``;
@@ -37,7 +37,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tzwc.convolution.accuracy import STAGE
+from tzwc.ops.conv.error_bounds import STAGE
 
 __all__ = ["Oracle", "Results"]
 

@@ -15,13 +15,13 @@ from tests.conftest import examples
 from tests.properties.checks import NAMES, compiled, derivatives, eager_oracle, observe
 from tests.properties.oracle import Oracle
 from tests.properties.programs import Program, programs
-from tzwc.convolution import algorithms
+from tzwc.ops.conv import all_algorithms
 
 _SELECTIONS = st.lists(st.sampled_from(NAMES), unique=True).map(lambda chosen: sorted(chosen, key=NAMES.index))
 _OPTIONS = st.fixed_dictionaries(
     {
         "passes": st.none() | _SELECTIONS,
-        "convolution": st.sampled_from(["auto", *algorithms()]),
+        "convolution": st.sampled_from(["auto", *all_algorithms()]),
         "dynamic": st.sampled_from([True, False]),
         "cache_bytes": st.sampled_from([None, 0, 64]),
     }

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.conftest import examples
 from tests.properties.checks import compiled, derivatives, eager_oracle
 from tests.properties.programs import Program, programs
-from tests.tzwc.dynamo_testing import through_dynamo
+from tests.support.dynamo_testing import through_dynamo
 
 
 @pytest.fixture(autouse=True)

@@ -16,11 +16,11 @@ from tests.properties.checks import eager_oracle
 from tests.properties.oracle import Oracle
 from tests.properties.programs import Program, programs
 from tzwc.errors import CaptureError
-from tzwc.graph_capture import Capture, capture_call
+from tzwc.ir.snapshot import copy_graph
+from tzwc.partition.partitioner import split
 from tzwc.passes import DEFAULT_PASSES
-from tzwc.pipeline import Pass, Stage, run_pipeline
-from tzwc.split import split
-from tzwc.stage import copy_graph
+from tzwc.rewrite.pass_manager import Pass, Stage, run_pipeline
+from tzwc.tracing.capture import Capture, capture_call
 
 OPTIONS = {"cache_bytes": None, "convolution": "auto", "tune": "model", "exact": False, "grad": False}
 

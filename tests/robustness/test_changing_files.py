@@ -14,21 +14,21 @@ import pytest
 import torch
 
 import tzwc
-from tests.robustness.hostile import answer
 from tests.robustness.test_checkpoints import valid as checkpoint
 from tests.robustness.test_data_files import SPEC, idx, image, npy
 from tests.robustness.test_measurements import CHOICE, KEY, LEGAL, PROBLEM, entry
-from tests.robustness.tiny import Tiny
+from tests.support.hostile_input import answer
+from tests.support.tiny_model import Tiny
+from tzwc.autotune.choice import choose
 from tzwc.bench.journal import Journal
 from tzwc.data import load
 from tzwc.data.idx import read_idx
 from tzwc.errors import TzwcError
 from tzwc.inspection.load import load_stage
-from tzwc.paths import read_whole
 from tzwc.training import Checkpoint
 from tzwc.training.prediction import read_input
-from tzwc.tuning.choice import choose
-from tzwc.tuning.store import Store, TuningWarning
+from tzwc.util.disk_cache import Store, TuningWarning
+from tzwc.util.paths import read_whole
 
 
 def _shrink(path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_remembered_choice(
     store = Store(tmp_path)
     path = store._path("choice", KEY)
     path.write_text(entry("choice", KEY, CHOICE))
-    tzwc.tuning.store._said.clear()
+    tzwc.util.disk_cache._said.clear()
     with monkeypatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore", TuningWarning)
         changing(patch, path, change, moment)

@@ -19,8 +19,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from tests.conftest import examples
-from tests.robustness.hostile import answer, damaged, data, mutated
-from tests.training.toy import RECIPE, make_data, make_model
+from tests.support.hostile_input import answer, damaged, data, mutated
+from tests.support.training_toy import RECIPE, make_data, make_model
 from tzwc.errors import TzwcError
 from tzwc.training import Checkpoint, CheckpointError, Trainer
 from tzwc.training.prediction import predict

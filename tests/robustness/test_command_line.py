@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 import tzwc
 from tests.conftest import examples
-from tests.robustness.hostile import texts
-from tests.robustness.tiny import Tiny
-from tzwc.cli import app
+from tests.support.hostile_input import texts
+from tests.support.tiny_model import Tiny
+from tzwc.cli.main import app
 
-TINY = "tests.robustness.tiny:Tiny"
+TINY = "tests.support.tiny_model:Tiny"
 NEVER = ("--backend", "no such backend")
 """Comes last and therefore holds: what would run for minutes is refused."""
 
@@ -118,7 +118,7 @@ def test_commands(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, draw
 
 @pytest.mark.parametrize("target", ["raising", "needy", "nothing", "torch.load", "__builtins__", "Tiny.weight"])
 def test_factories_that_make_no_model(target: str) -> None:
-    result = CliRunner().invoke(app, ["compile", f"tests.robustness.tiny:{target}", "--input", "2x3"])
+    result = CliRunner().invoke(app, ["compile", f"tests.support.tiny_model:{target}", "--input", "2x3"])
     assert result.exit_code in (1, 2)
     assert "error:" in result.output
     assert "--traceback shows where" not in result.output

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 import tzwc
 from tests.conftest import examples
-from tests.robustness.hostile import answer, objects, texts
-from tests.robustness.tiny import Tiny
-from tzwc.compiled import CompiledModule
+from tests.support.hostile_input import answer, objects, texts
+from tests.support.tiny_model import Tiny
 from tzwc.errors import InvalidArgumentError, TzwcError
+from tzwc.runtime.compiled_module import CompiledModule
 
 
 @settings(max_examples=examples(12))

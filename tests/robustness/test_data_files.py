@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import examples
-from tests.robustness.hostile import answer, damaged, objects, texts
+from tests.support.hostile_input import answer, damaged, objects, texts
 from tzwc.data import DataError, Dataset, load
 from tzwc.errors import TzwcError
 from tzwc.models import terminator_spec

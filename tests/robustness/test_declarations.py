@@ -10,12 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import examples
-from tests.robustness.hostile import answer, mutated, objects, texts
+from tests.support.hostile_input import answer, mutated, objects, texts
 from tzwc.errors import InvalidArgumentError, SpecError, TzwcError
-from tzwc.factory import InputSpec, parse_dtype, resolve
 from tzwc.models import LocalSpec, SlowNetSpec, TerminatorSpec, terminator_spec
 from tzwc.models.resolution import resampled_spec
 from tzwc.options import CompileOptions
+from tzwc.targets import InputSpec, parse_dtype, resolve
 from tzwc.training import Recipe
 
 VALID = terminator_spec("digits").to_dict()

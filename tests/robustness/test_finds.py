@@ -22,15 +22,15 @@ import tzwc.data.files
 from tests.robustness.test_checkpoints import valid as checkpoint
 from tests.robustness.test_data_files import SPEC, archive, npy
 from tests.robustness.test_released import valid
-from tests.robustness.tiny import Tiny
-from tests.robustness.unkind import unkind
-from tests.training.toy import RECIPE, make_data, make_model
+from tests.support.raising_objects import unkind
+from tests.support.tiny_model import Tiny
+from tests.support.training_toy import RECIPE, make_data, make_model
 from tzwc.data import DataError, load
 from tzwc.errors import InvalidArgumentError, SpecError
-from tzwc.factory import InputSpec, resolve
 from tzwc.inspection.load import load_stage, pairs
 from tzwc.models import SlowNetSpec, Terminator, TerminatorSpec, load_released, terminator, terminator_spec
 from tzwc.options import CompileOptions
+from tzwc.targets import InputSpec, resolve
 from tzwc.training import Checkpoint, Recipe, Trainer
 from tzwc.training.checkpoint import CheckpointError, optimizer_state, restore_optimizer
 from tzwc.training.prediction import read_input

@@ -14,12 +14,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import examples
-from tests.inspection.cases import case
-from tests.robustness.hostile import answer, damaged, data, mutated, texts
+from tests.support.hostile_input import answer, damaged, data, mutated, texts
+from tests.support.inspection_cases import case
 from tzwc.errors import InvalidArgumentError
 from tzwc.inspection import diff
 from tzwc.inspection.load import pairs
-from tzwc.stage import Stage
+from tzwc.ir.snapshot import Stage
 
 CODE = "__hack__"
 injections = st.sampled_from(

@@ -14,16 +14,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import tzwc.tuning.store
+import tzwc.util.disk_cache
 from tests.conftest import examples
-from tests.robustness.hostile import damaged, data, mutated
+from tests.support.hostile_input import damaged, data, mutated
+from tzwc.autotune.calibration import built_in, read_samples, write_samples
+from tzwc.autotune.choice import choose
+from tzwc.autotune.fingerprint import fingerprint
+from tzwc.autotune.workload import problem_to_dict
 from tzwc.bench.journal import Journal
-from tzwc.convolution import Problem, legal_algorithms
-from tzwc.tuning.calibration import built_in, read_samples, write_samples
-from tzwc.tuning.choice import choose
-from tzwc.tuning.machine import fingerprint
-from tzwc.tuning.store import Store, TuningWarning
-from tzwc.tuning.workload import problem_to_dict
+from tzwc.ops.conv import Problem, legal_algorithms
+from tzwc.util.disk_cache import Store, TuningWarning
 
 PROBLEM = Problem(2, 8, 8, 8, (64,), (15,), ((7, 7),))
 LEGAL = legal_algorithms(PROBLEM)[0]
@@ -42,7 +42,7 @@ CHOICE = {"seconds": {"native": 1e-3, "fft": 2e-3}, "winner": "native", "failed"
 
 def chosen(store: Store, tune: Any) -> None:
     """One of the legal algorithms is chosen, twice the same, with finite predictions."""
-    tzwc.tuning.store._said.clear()
+    tzwc.util.disk_cache._said.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TuningWarning)
         found = choose(PROBLEM, tune=tune, store=store)

@@ -12,11 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import examples
-from tests.robustness.hostile import answer, objects, texts
+from tests.support.hostile_input import answer, objects, texts
 from tzwc.errors import InvalidArgumentError
 from tzwc.models import Terminator, load_released
 
-TINY = Path(__file__).parents[1] / "data" / "released_tiny.npz"
+TINY = Path(__file__).parents[1] / "fixtures" / "released_tiny.npz"
 
 
 @functools.cache

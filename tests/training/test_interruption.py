@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow(reason="every test starts the command and waits fo
 # The task ``digits`` with a model that takes milliseconds a step, in a process that is otherwise ``tzwc``.
 SMALL = """
 import dataclasses, sys
-from tests.training.toy import SPEC
+from tests.support.training_toy import SPEC
 from tzwc.training import TASKS, Recipe, presets
 small = dataclasses.replace(SPEC, sizes=(8, 8), classes=10)
 presets.TASKS = {**TASKS, "digits": presets.Task("digits", "digits", small, Recipe(epochs=2000, warm_up=0))}
@@ -28,7 +28,7 @@ if "bench" in sys.argv:
     from tzwc.bench import train
     work = train._work
     train._work = lambda name: (work(name)[0], small)
-from tzwc.cli import main
+from tzwc.cli.main import main
 main()
 """
 AGAIN = "again stops at once"
@@ -82,8 +82,8 @@ def test_ctrl_c_stops_behind_a_step_and_the_run_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("awaited", ["loss ", "epoch 1 of 2000"], ids=["first epoch", "second epoch"])
 def test_a_second_ctrl_c_stops_at_once_and_leaves_the_last_epoch(awaited: str, tmp_path: Path) -> None:
     first = 0 if awaited == "loss " else 22
-    held = f"from tests.training.test_interruption import hold; hold({first})\nfrom tzwc.cli"
-    slow = SMALL.replace("from tzwc.cli", held)
+    held = f"from tests.training.test_interruption import hold; hold({first})\nfrom tzwc.cli.main"
+    slow = SMALL.replace("from tzwc.cli.main", held)
     code, shown = press((sys.executable, "-c", slow, *TRAIN[3:]), tmp_path, awaited, AGAIN)
     assert code == 130, shown
     assert "Traceback" not in shown

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import tzwc
 import tzwc.training
-from tests.training.toy import RECIPE, assert_same, make_data, make_model, trainer
+from tests.support.training_toy import RECIPE, assert_same, make_data, make_model, trainer
 from tzwc.errors import InvalidArgumentError
 from tzwc.models import label_smoothing_cross_entropy, norm_penalty
 from tzwc.training import Checkpoint, CheckpointError, Trainer

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.training.toy import RECIPE, make_data, make_model
+from tests.support.training_toy import RECIPE, make_data, make_model
 from tzwc.data import DataError, permutation
 from tzwc.models import TerminatorSpec, terminator_spec
 from tzwc.training import Checkpoint, CheckpointError, Trainer

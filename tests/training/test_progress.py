@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.training.toy import RECIPE, make_data, make_model
+from tests.support.training_toy import RECIPE, make_data, make_model
 from tzwc.training import Interrupted, Trainer, progress
 from tzwc.training.progress import Pace, Progress, duration
 

@@ -14,9 +14,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from tests.training.toy import RECIPE, make_data, make_model
+from tests.support.training_toy import RECIPE, make_data, make_model
 from tzwc.errors import InvalidArgumentError
-from tzwc.training import Checkpoint, CheckpointError, Trainer, augmentation, loop, recipe, workers
+from tzwc.training import Checkpoint, CheckpointError, Trainer, augmentation, distributed, loop, recipe
 from tzwc.training.checkpoint import optimizer_state
 from tzwc.training.interruption import listening
 
@@ -63,14 +63,14 @@ def test_numbers_in_the_state_of_an_optimiser_are_kept() -> None:
 
 def test_the_time_of_several_processes_is_not_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Trainer(make_model(), make_data(), RECIPE)
-    monkeypatch.setattr(workers, "world", lambda: 2)
+    monkeypatch.setattr(distributed, "world", lambda: 2)
     with pytest.raises(InvalidArgumentError, match=r"seconds = 1\.0: expected .*None with several processes"):
         run.fit(seconds=1.0)
 
 
 def test_one_process_is_its_own_mean() -> None:
     values = [1.0, 2.5]
-    assert workers.mean(values) is values
+    assert distributed.mean(values) is values
 
 
 def test_on_gpus_every_process_takes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_on_gpus_every_process_takes_its_own(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(dist, "destroy_process_group", lambda: done.append("end"))
     for name, value in (("WORLD_SIZE", "4"), ("RANK", "3"), ("LOCAL_RANK", "1")):
         monkeypatch.setitem(os.environ, name, value)
-    with workers.together():
+    with distributed.together():
         assert done == [1, "nccl"]
     assert done == [1, "nccl", "end"]
 

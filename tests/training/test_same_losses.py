@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tzwc
-from tests.training.toy import RECIPE, SPEC, make_data
+from tests.support.training_toy import RECIPE, SPEC, make_data
 from tzwc.data import Dataset, Split
 from tzwc.models import Terminator, TerminatorSpec, terminator_spec
 from tzwc.models.losses import SlowLoss

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.training.toy import RECIPE, assert_same, trainer
-from tzwc.specialisation import Specialisation
+from tests.support.training_toy import RECIPE, assert_same, trainer
+from tzwc.runtime.specialisation import Specialisation
 from tzwc.training import Checkpoint, CheckpointError, Interrupted, loop
-from tzwc.training.average import MovingAverage
+from tzwc.training.ema import MovingAverage
 
 
 def on_entering(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: signal.Signals) -> None:

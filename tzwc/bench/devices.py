@@ -7,8 +7,8 @@ from typing import Final
 
 import torch
 
+from tzwc.autotune.timers import CudaTimer
 from tzwc.errors import InvalidArgumentError, TzwcError
-from tzwc.tuning.timers import CudaTimer
 
 __all__ = ["DEVICES", "DeviceError", "check_device", "clock_of", "name_of", "wait"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tzwc.errors import InvalidArgumentError
-from tzwc.paths import why_not
+from tzwc.util.paths import why_not
 
 __all__ = ["Journal"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tzwc.data.dataset import Dataset, Normalisation, Split
 from tzwc.data.files import DataError, as_bytes, check_labels, find, read, wrong
-from tzwc.paths import is_file
+from tzwc.util.paths import is_file
 
 __all__ = ["cifar10", "cifar100", "stl10"]
 

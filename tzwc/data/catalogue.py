@@ -11,9 +11,9 @@ from tzwc.data.dataset import Dataset
 from tzwc.data.files import DataError
 from tzwc.data.idx import mnist
 from tzwc.data.offline import digits, mnist1d
-from tzwc.foreign import exact, examined
 from tzwc.models.validation import closest, refuse
-from tzwc.paths import as_path
+from tzwc.util.argument_checks import exact, examined
+from tzwc.util.paths import as_path
 
 __all__ = ["NAMES", "PERMUTED", "load"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tzwc.errors import InvalidArgumentError
-from tzwc.foreign import exact, examined, shown
+from tzwc.util.argument_checks import exact, examined, shown
 
 __all__ = ["Dataset", "Normalisation", "Split", "permutation"]
 

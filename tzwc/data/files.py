@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tzwc.errors import TzwcError
-from tzwc.paths import LARGEST, is_file, is_folder, read_whole, why_not
+from tzwc.util.paths import LARGEST, is_file, is_folder, read_whole, why_not
 
 __all__ = ["DataError", "as_bytes", "check_labels", "find", "read", "wrong"]
 

@@ -7,7 +7,7 @@ made of every graph.
 
 from __future__ import annotations
 
+from tzwc.dynamo.backend import backend
 from tzwc.dynamo.compiled_graph import CompiledGraph, compiled_graphs
-from tzwc.dynamo.entry import backend
 
 __all__ = ["CompiledGraph", "backend", "compiled_graphs"]

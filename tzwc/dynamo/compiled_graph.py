@@ -13,21 +13,21 @@ from torch import Tensor, fx
 from torch._dynamo.exc import RestartAnalysis, SkipFrame
 from torch._guards import TracingContext, tracing
 
-from tzwc.describe import versions
-from tzwc.double_backward import finished
-from tzwc.dynamo.agreement import disagreement
-from tzwc.dynamo.kept import KeptValues
-from tzwc.dynamo.records import record_of
+from tzwc.autotune import Tune
+from tzwc.dynamo.record import record_of
 from tzwc.dynamo.retrace import GraphSlot, Retraced, is_plain, retrace
+from tzwc.dynamo.static_caches import KeptValues
+from tzwc.dynamo.verify import disagreement
 from tzwc.errors import CaptureError, TzwcError
-from tzwc.graph import alias_groups, is_mutating, is_random
 from tzwc.inspection import Report
-from tzwc.lowering import Lowered, compiled, inductor_settings, not_lowered
+from tzwc.ir.graph import alias_groups, is_mutating, is_random
+from tzwc.ir.remarks import Remark
+from tzwc.lowering.backend import Lowered, compiled, inductor_settings, not_lowered
+from tzwc.lowering.double_backward import finished
 from tzwc.options import CompileOptions
-from tzwc.pipeline import Stage, run_pipeline
-from tzwc.remarks import Remark
-from tzwc.split import Split, split
-from tzwc.tuning import Tune
+from tzwc.partition.partitioner import Split, split
+from tzwc.rewrite.pass_manager import Stage, run_pipeline
+from tzwc.runtime.records import versions
 
 __all__ = ["CompiledGraph", "compiled_graphs"]
 

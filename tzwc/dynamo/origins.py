@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import fx
 
-from tzwc.graph import location
+from tzwc.ir.graph import location
 from tzwc.tracing import Origins
 
 __all__ = ["NodeOrigins", "dotted"]

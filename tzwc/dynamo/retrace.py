@@ -17,17 +17,17 @@ from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
-from tzwc.assumptions import Assumptions
+from tzwc.dynamo.interpreter import Runner
 from tzwc.dynamo.origins import NodeOrigins, dotted
-from tzwc.dynamo.runner import Runner
-from tzwc.dynamo.sizes import Sizes
+from tzwc.dynamo.symbols import Sizes
 from tzwc.errors import CaptureError
-from tzwc.graph import alias_groups, mutated_arguments, order_placeholders
-from tzwc.slots import placeholder_name
+from tzwc.ir.graph import alias_groups, mutated_arguments, order_placeholders
 from tzwc.tracing import Interception, Tracer, requires_grad_of
-from tzwc.tracing.generators import same_randomness
+from tzwc.tracing.assumptions import Assumptions
+from tzwc.tracing.graph_builder import Recorder
+from tzwc.tracing.graph_inputs import placeholder_name
 from tzwc.tracing.patches import patching
-from tzwc.tracing.recorder import Recorder
+from tzwc.tracing.random_generators import same_randomness
 
 __all__ = ["GraphSlot", "Retraced", "is_plain", "retrace"]
 
@@ -57,7 +57,7 @@ class GraphSlot:
 
 @dataclass(frozen=True)
 class Retraced:
-    """A graph of Dynamo's as ATen operators; the counterpart of :class:`tzwc.graph_capture.Capture`.
+    """A graph of Dynamo's as ATen operators; the counterpart of :class:`tzwc.tracing.capture.Capture`.
 
     Attributes:
         module: its placeholders are the slots, then the inputs, in order.

@@ -60,6 +60,6 @@ def inductor_settings(mode: str | None) -> dict[str, Any]:
 
 
 def _this_backend() -> Any:
-    from tzwc.dynamo.entry import backend  # it imports this module
+    from tzwc.dynamo.backend import backend  # it imports this module
 
     return backend

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import fx
 
-from tzwc.graph import location
-from tzwc.inspection.expressions import Scope
-from tzwc.inspection.targets import short_name
-from tzwc.inspection.text import origin
-from tzwc.inspection.values import describe, value_of
-from tzwc.pipeline import Stage
-from tzwc.quantities import count
+from tzwc.inspection.formats.call_targets import short_name
+from tzwc.inspection.text.expressions import Scope
+from tzwc.inspection.text.python_source import origin
+from tzwc.ir.graph import location
+from tzwc.ir.values import describe, value_of
+from tzwc.rewrite.pass_manager import Stage
+from tzwc.util.formatting import count
 
 __all__ = ["diff"]
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from tzwc.errors import InvalidArgumentError
-from tzwc.inspection.dot import to_dot
-from tzwc.inspection.model import SpecialisationInfo
-from tzwc.inspection.report import Report, json_safe
-from tzwc.inspection.serialize import stage_to_dict
-from tzwc.inspection.text import to_python
-from tzwc.paths import as_path
+from tzwc.inspection.formats.dot import to_dot
+from tzwc.inspection.formats.json_graph import stage_to_dict
+from tzwc.inspection.records import SpecialisationInfo
+from tzwc.inspection.report.report import Report, json_safe
+from tzwc.inspection.text.python_source import to_python
+from tzwc.util.paths import as_path
 
 __all__ = ["dump"]
 

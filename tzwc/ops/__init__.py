@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from tzwc.ops.convolution import (
-    fft_convolution,
-    fft_size,
-    good_size,
-    kernel_spectrum,
-    normalize_padding,
-)
-from tzwc.ops.convolve import convolution, prepare_kernel, prepared_convolution
+from tzwc.ops.conv.fft_convolution import fft_convolution, fft_size, good_size, kernel_spectrum, normalize_padding
+from tzwc.ops.conv.operator import convolution, prepare_kernel, prepared_convolution
 from tzwc.ops.hyperzzw import hyperzzw_convolution, hyperzzw_dot, hyperzzw_gate
 
 __all__ = [

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tzwc.errors import InvalidArgumentError
-from tzwc.ops.convolve import Padding, convolution
+from tzwc.ops.conv.operator import Padding, convolution
 
 __all__ = ["hyperzzw_convolution", "hyperzzw_dot", "hyperzzw_gate"]
 

@@ -12,8 +12,8 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import CheckpointFunction
 
-from tzwc.autocast import Autocast, active_autocast, autocast_as
 from tzwc.tracing.tracer import Tracer
+from tzwc.util.autocast import Autocast, active_autocast, autocast_as
 
 __all__ = ["CustomFunction", "recorded_whole"]
 

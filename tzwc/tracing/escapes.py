@@ -18,8 +18,8 @@ from typing import Any
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor
 
-from tzwc.tracing.recorder import is_metadata
-from tzwc.tracing.tensors import TensorTable
+from tzwc.tracing.graph_builder import is_metadata
+from tzwc.tracing.tensor_table import TensorTable
 
 __all__ = ["escaped_fake", "escaped_value", "forget_escaped", "source_of"]
 

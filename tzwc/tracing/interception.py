@@ -18,8 +18,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tzwc.tracing.custom_functions import recorded_whole
-from tzwc.tracing.generators import WatchedGenerator
 from tzwc.tracing.patches import Patches
+from tzwc.tracing.random_generators import WatchedGenerator
 from tzwc.tracing.tracer import Tracer
 
 __all__ = ["Interception"]

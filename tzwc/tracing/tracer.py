@@ -29,7 +29,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from tzwc.errors import CaptureError
-from tzwc.schemas import (
+from tzwc.ir.op_schemas import (
     functional_form,
     returns_number,
     returns_written,
@@ -37,13 +37,13 @@ from tzwc.schemas import (
     writes_to_lists,
     written_values,
 )
-from tzwc.tracing.autocasting import AutocastAbove
-from tzwc.tracing.memory import Memory
-from tzwc.tracing.number import Number
-from tzwc.tracing.origin import Origins
-from tzwc.tracing.recorder import Recorder, needs_gradient
-from tzwc.tracing.tensors import TensorTable
-from tzwc.tracing.writes import flat_value, store, written_value
+from tzwc.tracing.autocast import AutocastAbove
+from tzwc.tracing.functionalize import flat_value, store, written_value
+from tzwc.tracing.graph_builder import Recorder, needs_gradient
+from tzwc.tracing.source_location import Origins
+from tzwc.tracing.stand_ins import Number
+from tzwc.tracing.storage import Memory
+from tzwc.tracing.tensor_table import TensorTable
 
 __all__ = ["Read", "ReadKind", "Tracer"]
 

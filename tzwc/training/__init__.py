@@ -6,8 +6,8 @@ from tzwc.training.checkpoint import Checkpoint, CheckpointError
 from tzwc.training.evaluation import Evaluation, answers, evaluate
 from tzwc.training.interruption import Interrupted
 from tzwc.training.loop import Trainer
-from tzwc.training.presets import TASKS, Task, task
 from tzwc.training.recipe import Recipe
+from tzwc.training.tasks import TASKS, Task, task
 
 __all__ = [
     "TASKS",

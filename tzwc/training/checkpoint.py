@@ -19,14 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tzwc.capacity import memory_of
 from tzwc.data import Dataset, Normalisation
 from tzwc.errors import TzwcError
 from tzwc.models import Terminator, TerminatorSpec
-from tzwc.paths import as_path, is_folder, read_whole
 from tzwc.training.logs import Row
 from tzwc.training.metadata import check_mates, check_metadata, check_size, read_header, read_normalisation
 from tzwc.training.recipe import Recipe
+from tzwc.util.paths import as_path, is_folder, read_whole
+from tzwc.util.system_memory import memory_of
 
 __all__ = ["Checkpoint", "CheckpointError", "optimizer_state", "prepare", "restore_optimizer"]
 

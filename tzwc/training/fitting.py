@@ -7,7 +7,7 @@ from torch import nn
 from tzwc.data import Dataset
 from tzwc.errors import InvalidArgumentError
 from tzwc.models import Terminator
-from tzwc.training import workers
+from tzwc.training import distributed
 from tzwc.training.recipe import Recipe
 
 __all__ = ["check_fit"]
@@ -20,7 +20,7 @@ def check_fit(model: nn.Module, data: Dataset, recipe: Recipe) -> None:
         InvalidArgumentError: a batch cannot be made or divided, nothing is held out, or a Terminator reads other
             samples or has fewer classes.
     """
-    parts = workers.world() * recipe.micro_batches
+    parts = distributed.world() * recipe.micro_batches
     if recipe.batch > len(data.train) or recipe.batch % parts:
         raise InvalidArgumentError(
             f"batch = {recipe.batch}: expected a multiple of {parts} (processes times micro_batches), "

@@ -17,21 +17,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tzwc.compiled import CompiledModule
 from tzwc.data import Dataset
 from tzwc.errors import InvalidArgumentError
 from tzwc.models import Terminator, label_smoothing_cross_entropy, norm_penalty
-from tzwc.training import workers
+from tzwc.runtime.compiled_module import CompiledModule
+from tzwc.training import distributed
 from tzwc.training.augmentation import augment
-from tzwc.training.average import MovingAverage
 from tzwc.training.checkpoint import Checkpoint, CheckpointError, optimizer_state, prepare, restore_optimizer
+from tzwc.training.ema import MovingAverage
 from tzwc.training.evaluation import Evaluation, evaluate
 from tzwc.training.fitting import check_fit
 from tzwc.training.interruption import Interrupted, Request, listening
 from tzwc.training.logs import Row, has_tensorboard, write_csv, write_tensorboard
 from tzwc.training.progress import Progress
 from tzwc.training.recipe import Recipe
-from tzwc.training.tenancy import alone, written
+from tzwc.training.run_folder import alone, written
 
 __all__ = ["Trainer"]
 
@@ -75,7 +75,7 @@ class Trainer:
         self.clock = clock
         check_fit(model, data, recipe)
         self.steps_per_epoch = len(data.train) // recipe.batch
-        if folder is not None and workers.rank() == 0:
+        if folder is not None and distributed.rank() == 0:
             prepare(folder)
         self.optimizer = recipe.make_optimizer(model.parameters())
         self.average = None if recipe.ema is None else MovingAverage(model.parameters(), recipe.ema)
@@ -116,16 +116,16 @@ class Trainer:
             InvalidArgumentError: ``seconds`` is not positive, or given with several processes, whose clocks would not
                 agree.
         """
-        if seconds is not None and (workers.world() > 1 or not seconds > 0):
+        if seconds is not None and (distributed.world() > 1 or not seconds > 0):
             raise InvalidArgumentError(f"seconds = {seconds}: expected more than 0, and None with several processes")
         end = self.steps if steps is None else min(steps, self.steps)
         begin, before = time.perf_counter(), self.step
         heard = listening(self.progress.say) if listen else contextlib.nullcontext(Request())
-        tenancy = alone(self.folder if workers.rank() == 0 else None)
+        tenancy = alone(self.folder if distributed.rank() == 0 else None)
         running = self.progress.running(self, end, seconds)
         with self._own_randomness(), tenancy, running, heard as request, contextlib.ExitStack() as stack:
             stack.callback(setattr, self, "_distributed", None)
-            self._distributed = stack.enter_context(workers.synchronised(self.compiled))
+            self._distributed = stack.enter_context(distributed.synchronised(self.compiled))
             while self.step < end:
                 epoch = self.step / self.steps_per_epoch
                 if seconds is not None:
@@ -136,7 +136,7 @@ class Trainer:
                 stop = self._advance(epoch, request)
                 if self.step % self.steps_per_epoch == 0:
                     self._finish_epoch(after_epoch)
-                    if workers.world() == 1:  # several go on to the next step, behind which they stop together
+                    if distributed.world() == 1:  # several go on to the next step, behind which they stop together
                         stop = request.number
                 if stop and self.step < self.steps:
                     self.save()
@@ -169,7 +169,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write ``last.safetensors`` and ``log.csv``, where there is a folder; one process does."""
-        if self.folder is None or workers.rank() != 0:
+        if self.folder is None or distributed.rank() != 0:
             return
         with written(self.folder):
             self.checkpoint().save(self.folder / "last.safetensors")
@@ -206,8 +206,8 @@ class Trainer:
             self.average.update(self.step)
         signal = request.number
         asked: float = signal
-        if workers.world() > 1:  # all stop behind the same step
-            asked, loss, right = workers.mean([signal, loss, right])
+        if distributed.world() > 1:  # all stop behind the same step
+            asked, loss, right = distributed.mean([signal, loss, right])
         self.step += 1
         self.losses.append(loss)
         self._running["loss"] += loss
@@ -220,16 +220,18 @@ class Trainer:
         """This process's part of the step's batch, as the model reads it."""
         epoch, step = divmod(self.step, self.steps_per_epoch)
         order = torch.randperm(len(self.data.train), generator=torch.Generator().manual_seed(self._seed(1, epoch)))
-        rows = order[step * self.recipe.batch : (step + 1) * self.recipe.batch].chunk(workers.world())[workers.rank()]
+        rows = order[step * self.recipe.batch : (step + 1) * self.recipe.batch].chunk(distributed.world())[
+            distributed.rank()
+        ]
         parameter = next(self.model.parameters())
         inputs = self.data.normalise(self.data.train.inputs[rows].to(parameter.device), parameter.dtype)
-        generator = torch.Generator().manual_seed(self._seed(2, self.step, workers.rank()))
+        generator = torch.Generator().manual_seed(self._seed(2, self.step, distributed.rank()))
         inputs = augment(inputs, generator, crop=self.recipe.crop, flip=self.recipe.flip)
         return inputs, self.data.train.labels[rows].to(parameter.device)
 
     def _gradients(self, inputs: Tensor, labels: Tensor) -> tuple[float, float]:
         """Add up the gradients of all micro-batches; their mean loss, and the fraction that is right."""
-        torch.manual_seed(self._seed(3, self.step, workers.rank()))
+        torch.manual_seed(self._seed(3, self.step, distributed.rank()))
         self.compiled.train()
         count = self.recipe.micro_batches
         parts = list(zip(inputs.chunk(count), labels.chunk(count), strict=True))
@@ -283,7 +285,7 @@ class Trainer:
         )
         self._running = {"loss": 0.0, "right": 0.0}
         self.save()
-        if self.folder is not None and workers.rank() == 0 and has_tensorboard():
+        if self.folder is not None and distributed.rank() == 0 and has_tensorboard():
             write_tensorboard(self.folder / "tensorboard", self.history[-1])
         self.progress.epoch(self.history[-1])
         if after_epoch is not None:

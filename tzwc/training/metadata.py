@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from tzwc.data import Normalisation
-from tzwc.foreign import shown
 from tzwc.models import TerminatorSpec
 from tzwc.models.extent import parameter_count
+from tzwc.util.argument_checks import shown
 
 __all__ = ["check_mates", "check_metadata", "check_size", "read_header", "read_normalisation"]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tzwc.data import PERMUTED, DataError, permutation
 from tzwc.models import TerminatorSpec
-from tzwc.paths import as_path, is_file, read_whole
 from tzwc.training.checkpoint import Checkpoint
+from tzwc.util.paths import as_path, is_file, read_whole
 
 __all__ = ["Prediction", "predict", "read_input"]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from rich import progress
 from rich.console import Console
 
-from tzwc.terminal import errors
-from tzwc.training import workers
+from tzwc.training import distributed
+from tzwc.util.console import errors
 
 if TYPE_CHECKING:
     from tzwc.training.loop import Trainer
@@ -91,7 +91,7 @@ class Progress:
     @classmethod
     def shown(cls, title: str = "training") -> Progress:
         """On standard error, by the first process."""
-        return cls(title, errors() if workers.rank() == 0 else None)
+        return cls(title, errors() if distributed.rank() == 0 else None)
 
     @contextmanager
     def running(self, trainer: Trainer, end: int, seconds: float | None = None) -> Iterator[None]:

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from tzwc.errors import InvalidArgumentError, SpecError
-from tzwc.foreign import examined, make_exact, shown
 from tzwc.models import Kar2, Kar3
 from tzwc.models.losses import SlowLoss
 from tzwc.models.validation import closest, known_fields, one_of, plain, positive_int, require
+from tzwc.util.argument_checks import examined, make_exact, shown
 
 __all__ = ["Precision", "Recipe"]
 

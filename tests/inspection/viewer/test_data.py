@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import fx
 
-from tests.inspection.cases import case
-from tests.inspection.viewer.programs import aten, call, report, stages
-from tzwc.inspection.model import CachedValueInfo
+from tests.support.inspection_cases import case
+from tests.support.viewer_programs import aten, call, report, stages
+from tzwc.inspection.records import CachedValueInfo
 from tzwc.inspection.viewer import page_data
 from tzwc.inspection.viewer.candidates import choices
 from tzwc.inspection.viewer.modules import CROWDED
 from tzwc.inspection.viewer.pictures import CHANNELS, pictures
-from tzwc.remarks import Location, Remark
+from tzwc.ir.remarks import Location, Remark
 
 
 def _data(*made: Any, **facts: Any) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.inspection.cases import case
-from tests.inspection.viewer.programs import aten, call, report, stages
+from tests.support.inspection_cases import case
+from tests.support.viewer_programs import aten, call, report, stages
 from tzwc.inspection import SpecialisationInfo
 from tzwc.inspection.viewer import model_explorer
 

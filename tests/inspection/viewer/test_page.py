@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.inspection.viewer.programs import aten, call, report, stages
+from tests.support.viewer_programs import aten, call, report, stages
 from tzwc.inspection import Report, SpecialisationInfo, dump
 from tzwc.inspection.viewer import LibraryMissingError, page, render_page
-from tzwc.remarks import Location, Remark
+from tzwc.ir.remarks import Location, Remark
 
 HOSTILE = "</script><script>window.broken = 1</script><!--<script>\u2028'\"&%%SCRIPT%%\udcff"
 
@@ -99,5 +99,5 @@ def test_nothing_is_imported_until_it_is_used() -> None:
     import subprocess
     import sys
 
-    code = "import sys, tzwc.compiled; sys.exit('tzwc.inspection.viewer' in sys.modules)"
+    code = "import sys, tzwc.runtime.compiled_module; sys.exit('tzwc.inspection.viewer' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

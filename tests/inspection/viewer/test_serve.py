@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tzwc.cli import app
+from tzwc.cli.main import app
 from tzwc.errors import InvalidArgumentError
 from tzwc.inspection.viewer import find_page, serve
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tzwc.remarks import Remark
+from tzwc.ir.remarks import Remark
 
 __all__ = ["choices"]
 

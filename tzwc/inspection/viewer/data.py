@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from tzwc.inspection.model import SpecialisationInfo
-from tzwc.inspection.report import Report, json_safe
-from tzwc.inspection.text import short_path
+from tzwc.inspection.records import SpecialisationInfo
+from tzwc.inspection.report.report import Report, json_safe
+from tzwc.inspection.text.python_source import short_path
 from tzwc.inspection.viewer.candidates import choices
 from tzwc.inspection.viewer.changes import compare
 from tzwc.inspection.viewer.modules import ModuleTree
 from tzwc.inspection.viewer.pictures import pictures
 from tzwc.inspection.viewer.records import FIELDS, TEXT, Records
-from tzwc.remarks import Remark
+from tzwc.ir.remarks import Remark
 
 __all__ = ["page_data"]
 

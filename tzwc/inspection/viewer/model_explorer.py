@@ -11,14 +11,14 @@ from typing import Any
 
 from torch import fx
 
-from tzwc.graph import location
-from tzwc.inspection.model import SpecialisationInfo
-from tzwc.inspection.networks import uses
-from tzwc.inspection.targets import short_name
-from tzwc.inspection.text import short_path
-from tzwc.inspection.values import describe, value_of
+from tzwc.inspection.formats.call_targets import short_name
+from tzwc.inspection.formats.networkx_graph import uses
+from tzwc.inspection.records import SpecialisationInfo
+from tzwc.inspection.text.python_source import short_path
 from tzwc.inspection.viewer.modules import ModuleTree
-from tzwc.pipeline import Stage
+from tzwc.ir.graph import location
+from tzwc.ir.values import describe, value_of
+from tzwc.rewrite.pass_manager import Stage
 
 __all__ = ["model_explorer"]
 

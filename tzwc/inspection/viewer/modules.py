@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from torch import fx
 
-from tzwc.graph import location
+from tzwc.ir.graph import location
 
 __all__ = ["ModuleTree"]
 

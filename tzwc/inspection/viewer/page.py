@@ -14,7 +14,7 @@ import json
 from importlib import resources
 from typing import Any
 
-from tzwc.inspection.report import Report
+from tzwc.inspection.report.report import Report
 from tzwc.inspection.viewer.data import page_data
 from tzwc.inspection.viewer.library import layout_library
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tzwc.inspection.model import CachedValueInfo
+from tzwc.inspection.records import CachedValueInfo
 
 __all__ = ["pictures"]
 

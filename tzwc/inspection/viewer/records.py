@@ -10,16 +10,16 @@ from typing import Any
 
 from torch import fx
 
-from tzwc import cost
-from tzwc.graph import fake_mode_of, location, nbytes
-from tzwc.inspection.estimates import UNKNOWN_COST
-from tzwc.inspection.expressions import Scope
-from tzwc.inspection.networks import uses
-from tzwc.inspection.targets import short_name
-from tzwc.inspection.text import short_path
-from tzwc.inspection.values import describe, value_of
+from tzwc.inspection.formats.call_targets import short_name
+from tzwc.inspection.formats.networkx_graph import uses
+from tzwc.inspection.text.expressions import Scope
+from tzwc.inspection.text.python_source import short_path
+from tzwc.inspection.values_and_costs import UNKNOWN_COST
 from tzwc.inspection.viewer.modules import ModuleTree
-from tzwc.pipeline import Stage
+from tzwc.ir import roofline
+from tzwc.ir.graph import fake_mode_of, location, nbytes
+from tzwc.ir.values import describe, value_of
+from tzwc.rewrite.pass_manager import Stage
 
 __all__ = ["FIELDS", "Records"]
 
@@ -106,7 +106,7 @@ class Records:
         """FLOP, seconds and bytes by the cost model; zeros where it knows nothing."""
         if call not in self._costs:
             try:
-                self._costs[call] = (round(cost.flops(node)), float(f"{cost.seconds(node):.3g}"), nbytes(node))
+                self._costs[call] = (round(roofline.flops(node)), float(f"{roofline.seconds(node):.3g}"), nbytes(node))
             except UNKNOWN_COST:
                 self._costs[call] = (0, 0.0, 0)
         return self._costs[call]

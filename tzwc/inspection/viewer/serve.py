@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tzwc.errors import InvalidArgumentError
-from tzwc.paths import is_file, is_folder
+from tzwc.util.paths import is_file, is_folder
 
 __all__ = ["find_page", "serve", "view"]
 

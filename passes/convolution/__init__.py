@@ -1,0 +1,1 @@
+"""The fastest algorithm for each convolution of a graph."""

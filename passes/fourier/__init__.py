@@ -1,0 +1,1 @@
+"""Convolutions that a program writes with transforms of its own."""

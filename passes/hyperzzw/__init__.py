@@ -1,0 +1,1 @@
+"""The HyperZ·Z·W operator, recognised in any graph."""

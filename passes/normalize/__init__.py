@@ -1,0 +1,1 @@
+"""Few canonical forms for many spellings."""

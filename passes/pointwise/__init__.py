@@ -1,0 +1,1 @@
+"""1×1 convolutions: composed, merged, as matrix products."""

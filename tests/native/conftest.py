@@ -1,0 +1,53 @@
+"""Both implementations of the watches, under one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from tzwc.native.loader import extension
+from tzwc.native.native_watch import native_dict_watch, native_tensor_watch
+from tzwc.native.protocols import DictWatch, TensorWatch
+from tzwc.native.python_watch import PythonDictWatch, PythonTensorWatch
+
+BUILD_SECONDS = 300.0
+
+
+class Twin:
+    """One implementation: Python's where there is no module."""
+
+    def __init__(self, module: Any = None, lockstep: bool = False) -> None:
+        self.module = module
+        self.lockstep = lockstep
+
+    def tensors(self, tensors: Sequence[Tensor], content: bool = True, compare_bytes: bool = False) -> TensorWatch:
+        if self.module is None:
+            return PythonTensorWatch(tensors, content, compare_bytes)
+        return native_tensor_watch(self.module, tensors, content, compare_bytes)
+
+    def dicts(self, dicts: Sequence[dict[Any, Any]]) -> DictWatch:
+        if self.module is None:
+            return PythonDictWatch(dicts)
+        return native_dict_watch(self.module, dicts, self.lockstep)
+
+
+@pytest.fixture(scope="session")
+def native() -> Twin:
+    if not extension.wait(BUILD_SECONDS):
+        pytest.skip(f"no native watches: {extension.reason}")
+    return Twin(extension.module)
+
+
+@pytest.fixture(params=["python", "native", "lockstep"])
+def dict_twin(request: pytest.FixtureRequest) -> Twin:
+    if request.param == "python":
+        return Twin()
+    return Twin(request.getfixturevalue("native").module, lockstep=request.param == "lockstep")
+
+
+@pytest.fixture(params=["python", "native"])
+def twin(request: pytest.FixtureRequest) -> Twin:
+    return Twin() if request.param == "python" else request.getfixturevalue("native")

@@ -1,0 +1,1 @@
+"""What checking cached values costs, and what they save."""

@@ -1,0 +1,1 @@
+"""A model that initialises itself lazily, against torch.compile."""

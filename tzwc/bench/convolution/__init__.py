@@ -1,0 +1,1 @@
+"""How far the chosen convolution algorithm is from the best."""

@@ -1,0 +1,1 @@
+"""Steps of training against eager mode and torch.compile."""

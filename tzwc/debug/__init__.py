@@ -1,0 +1,1 @@
+"""Which pass moves the numbers, and by how much."""

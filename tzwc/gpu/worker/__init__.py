@@ -1,5 +1,0 @@
-"""What runs in a process of its own: PyTorch and Triton believe in a GPU there, so nothing else may run in it.
-
-Only :mod:`tzwc.gpu.processes` starts such a process; importing these modules anywhere else is harmless, but
-:func:`tzwc.gpu.worker.stand_ins.install` must never be called in a process that goes on to do other work.
-"""

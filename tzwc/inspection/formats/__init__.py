@@ -1,0 +1,1 @@
+"""Graphs as JSON, DOT, SVG and networkx."""

@@ -1,0 +1,1 @@
+"""What was captured, what every pass did, and what is cached."""

@@ -1,0 +1,1 @@
+"""The graph, and what is known of it: sizes, schemas, costs, remarks."""

@@ -1,0 +1,1 @@
+"""A call of a compiled module: guards, dispatch, execution."""
