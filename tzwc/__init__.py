@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tzwc.debug.bisect import Bisection, bisect
     from tzwc.debug.verify import Verification, verify
     from tzwc.errors import CaptureError, InvalidArgumentError, PassError, SpecError, TzwcError
+    from tzwc.inspection import Stage
     from tzwc.ir.remarks import Location, Remark
-    from tzwc.ir.snapshot import Stage
     from tzwc.lowering.double_backward import SecondDerivativeError
     from tzwc.runtime.accumulate import AccumulationError
     from tzwc.runtime.compiled_module import CompiledModule
@@ -64,7 +64,7 @@ _HOMES = {
     "Remark": "tzwc.ir.remarks",
     "SecondDerivativeError": "tzwc.lowering.double_backward",
     "SpecError": "tzwc.errors",
-    "Stage": "tzwc.ir.snapshot",
+    "Stage": "tzwc.inspection",
     "TzwcError": "tzwc.errors",
     "Verification": "tzwc.debug.verify",
     "bisect": "tzwc.debug.bisect",

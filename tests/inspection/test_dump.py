@@ -50,7 +50,7 @@ def test_foreign_files_stay_and_own_files_are_replaced(tmp_path: Path) -> None:
 def test_what_has_no_json_form_does_not_stop_the_dump(tmp_path: Path) -> None:
     from torch import fx
 
-    from tzwc.rewrite.pass_manager import Stage
+    from tzwc.inspection import Stage
 
     graph = fx.Graph()
     drawn = graph.call_function(torch.ops.aten.rand.generator, ([2],), {"generator": torch.Generator()})

@@ -13,7 +13,8 @@ from torch import fx, nn
 import tzwc
 from tests.support.inspection_cases import MODULES, case
 from tests.support.programs import HyperConv, example
-from tzwc.ir.snapshot import Snapshot, Stage
+from tzwc.inspection import Stage
+from tzwc.ir.snapshot import Snapshot
 from tzwc.runtime.compiled_module import CompiledModule
 
 

@@ -17,9 +17,8 @@ from tests.conftest import examples
 from tests.support.hostile_input import answer, damaged, data, mutated, texts
 from tests.support.inspection_cases import case
 from tzwc.errors import InvalidArgumentError
-from tzwc.inspection import diff
+from tzwc.inspection import Stage, diff
 from tzwc.inspection.load import pairs
-from tzwc.ir.snapshot import Stage
 
 CODE = "__hack__"
 injections = st.sampled_from(

@@ -12,12 +12,13 @@ from tzwc.debug.reference import Subject, gap
 from tzwc.debug.repro_script import script
 from tzwc.debug.verify import trial_of
 from tzwc.errors import IllFormedGraphError
+from tzwc.inspection import Stage
 from tzwc.inspection.diff import diff
 from tzwc.inspection.report.document import Block, Bullets, Facts, Heading, Paragraph, Presented
 from tzwc.inspection.report.report import json_safe
 from tzwc.ir.graph import location
 from tzwc.ir.remarks import Location
-from tzwc.ir.snapshot import Stage, copy_graph
+from tzwc.ir.snapshot import copy_graph
 from tzwc.rewrite.pass_manager import Pass, PassContext, Rewrite, run_pass
 
 if TYPE_CHECKING:

@@ -19,14 +19,14 @@ from tzwc.dynamo.retrace import GraphSlot, Retraced, is_plain, retrace
 from tzwc.dynamo.static_caches import KeptValues
 from tzwc.dynamo.verify import disagreement
 from tzwc.errors import CaptureError, TzwcError
-from tzwc.inspection import Report
+from tzwc.inspection import Report, Stage
 from tzwc.ir.graph import alias_groups, is_mutating, is_random
 from tzwc.ir.remarks import Remark
 from tzwc.lowering.backend import Lowered, compiled, inductor_settings, not_lowered
 from tzwc.lowering.double_backward import finished
 from tzwc.options import CompileOptions
 from tzwc.partition.partitioner import Split, split
-from tzwc.rewrite.pass_manager import Stage, run_pipeline
+from tzwc.rewrite.pass_manager import run_pipeline
 from tzwc.runtime.records import versions
 
 __all__ = ["CompiledGraph", "compiled_graphs"]
@@ -137,7 +137,7 @@ class CompiledGraph:
         settings = self._options.for_passes(grad=self.grad)
         static = frozenset(names) - self.varying
         stages = run_pipeline(retraced.module, self._options.passes, options=settings, static_slots=static)
-        return stages, split(retraced.module, names, retraced.inputs)
+        return [Stage.of(stage) for stage in stages], split(retraced.module, names, retraced.inputs)
 
     def _as_it_is(self, module: fx.GraphModule, examples: Sequence[Any]) -> Lowered:
         # Tensors of other classes reach the operators of the lowered graph, and ours takes plain ones.

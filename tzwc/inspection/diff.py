@@ -11,14 +11,14 @@ from tzwc.inspection.formats.call_targets import short_name
 from tzwc.inspection.text.expressions import Scope
 from tzwc.inspection.text.python_source import origin
 from tzwc.ir.graph import location
+from tzwc.ir.snapshot import StageRecord
 from tzwc.ir.values import describe, value_of
-from tzwc.rewrite.pass_manager import Stage
 from tzwc.util.formatting import count
 
 __all__ = ["diff"]
 
 
-def diff(stage_a: Stage | fx.Graph, stage_b: Stage | fx.Graph, *, limit: int = 40) -> str:
+def diff(stage_a: StageRecord | fx.Graph, stage_b: StageRecord | fx.Graph, *, limit: int = 40) -> str:
     """Describe how to get from one stage to another.
 
     Nodes are matched by name, which passes keep for what they leave alone. A node that kept its name but not its call
@@ -44,12 +44,12 @@ def diff(stage_a: Stage | fx.Graph, stage_b: Stage | fx.Graph, *, limit: int = 4
     return "\n".join(lines) + "\n"
 
 
-def _graph(stage: Stage | fx.Graph) -> fx.Graph:
-    return stage.graph if isinstance(stage, Stage) else stage
+def _graph(stage: StageRecord | fx.Graph) -> fx.Graph:
+    return stage.graph if isinstance(stage, StageRecord) else stage
 
 
-def _name(stage: Stage | fx.Graph, otherwise: str) -> str:
-    return stage.name if isinstance(stage, Stage) else otherwise
+def _name(stage: StageRecord | fx.Graph, otherwise: str) -> str:
+    return stage.name if isinstance(stage, StageRecord) else otherwise
 
 
 def _lines(graph: fx.Graph) -> dict[str, str]:

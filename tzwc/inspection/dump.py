@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tzwc.errors import InvalidArgumentError
 from tzwc.inspection.formats.dot import to_dot
-from tzwc.inspection.formats.json_graph import stage_to_dict
 from tzwc.inspection.records import SpecialisationInfo
 from tzwc.inspection.report.report import Report, json_safe
+from tzwc.inspection.stage import stage_to_dict
 from tzwc.inspection.text.python_source import to_python
 from tzwc.util.paths import as_path
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tzwc.errors import InvalidArgumentError
-from tzwc.ir.snapshot import Stage
+from tzwc.inspection.stage import Stage
 from tzwc.util.paths import as_path, is_file, is_folder, read_whole, why_not
 
 __all__ = ["load_stage", "pairs", "stage_files"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from tzwc.ir.remarks import Location, Remark
-from tzwc.rewrite.pass_manager import Stage
+from tzwc.ir.snapshot import StageRecord
 
 __all__ = ["CacheStatistics", "CachedValueInfo", "CaptureInfo", "MeasuredGroup", "SpecialisationInfo"]
 
@@ -121,7 +121,7 @@ class SpecialisationInfo:
     name: str
     key: Mapping[str, str] = field(default_factory=dict)
     level: str = "compiled"
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[StageRecord, ...] = ()
     remarks: tuple[Remark, ...] = ()
     frontier: tuple[CachedValueInfo, ...] = ()
     cache: CacheStatistics = field(default_factory=CacheStatistics)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import fx, nn
 
-from tzwc.errors import InvalidArgumentError
 from tzwc.ir.remarks import Remark
-from tzwc.util.argument_checks import exact, examined, shown
 
-if TYPE_CHECKING:
-    import networkx as nx
-    from torch import Tensor
-
-__all__ = ["Snapshot", "Stage", "copy_graph", "snapshot"]
+__all__ = ["Snapshot", "StageRecord", "copy_graph", "snapshot"]
 
 
 class Snapshot:
@@ -83,8 +76,8 @@ snapshot = copy_graph
 
 
 @dataclass(frozen=True)
-class Stage:
-    """The graph after one pass.
+class StageRecord:
+    """The graph after one pass; :class:`tzwc.inspection.Stage` has it in other forms.
 
     Attributes:
         name: the pass, or ``"capture"`` for the graph as captured.
@@ -106,82 +99,3 @@ class Stage:
     def graph(self) -> fx.Graph:
         """The graph, which nothing changes any more; its nodes carry the metadata described in ``tzwc.ir.graph``."""
         return self.source.graph() if isinstance(self.source, Snapshot) else self.source
-
-    # --- forms, each imported when it is asked for ------------------------------------------------------------------
-
-    def to_python(self) -> str:
-        """The graph as Python text: a module with ``forward``, and a script that runs it on random arguments."""
-        from tzwc.inspection.text.python_source import to_python
-
-        return to_python(self, script=True)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The stage as JSON-safe data; :meth:`from_dict` reads it.
-
-        Raises:
-            InvalidArgumentError: an argument of a node has no such form.
-        """
-        from tzwc.inspection.formats.json_graph import stage_to_dict
-
-        return stage_to_dict(self)
-
-    def to_json(self, *, indent: int | None = None) -> str:
-        """The stage as JSON text, with its remarks; :meth:`from_json` reads it without loss."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
-
-    @classmethod
-    def from_dict(
-        cls,
-        data: Mapping[str, Any],
-        *,
-        constants: Mapping[str, Tensor] | None = None,
-        targets: Mapping[str, Callable[..., Any]] | None = None,
-    ) -> Stage:
-        """The stage that :meth:`to_dict` wrote; for the arguments see :func:`tzwc.inspection.graph_from_dict`.
-
-        Raises:
-            InvalidArgumentError: ``data`` is malformed, or names a function that is not admitted.
-        """
-        from tzwc.inspection.formats.json_graph import stage_from_dict
-
-        return stage_from_dict(data, constants=constants, targets=targets)
-
-    @classmethod
-    @examined("text")
-    def from_json(
-        cls,
-        text: str,
-        *,
-        constants: Mapping[str, Tensor] | None = None,
-        targets: Mapping[str, Callable[..., Any]] | None = None,
-    ) -> Stage:
-        """The stage that :meth:`to_json` wrote, as :meth:`from_dict`."""
-        try:
-            data = json.loads(exact(text))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise InvalidArgumentError(f"text={shown(text, 40)} is not JSON ({error}): expected a stage") from error
-        return cls.from_dict(data, constants=constants, targets=targets)
-
-    def to_networkx(self) -> nx.MultiDiGraph:
-        """The data flow as a ``networkx.MultiDiGraph``; see :func:`tzwc.inspection.to_networkx`."""
-        from tzwc.inspection.formats.networkx_graph import to_networkx
-
-        return to_networkx(self)
-
-    def to_graphml(self) -> str:
-        """The data flow as GraphML, which yEd, Gephi and Cytoscape read."""
-        from tzwc.inspection.formats.networkx_graph import to_graphml
-
-        return to_graphml(self)
-
-    def to_dot(self) -> str:
-        """The graph in the DOT language of Graphviz."""
-        from tzwc.inspection.formats.dot import to_dot
-
-        return to_dot(self, slots=self.slots)
-
-    def to_svg(self) -> str:
-        """A drawing of the graph, made without Graphviz."""
-        from tzwc.inspection.formats.svg import to_svg
-
-        return to_svg(self)

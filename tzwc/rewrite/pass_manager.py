@@ -13,9 +13,9 @@ from tzwc.errors import IllFormedGraphError, InvalidArgumentError
 from tzwc.ir.graph import location, remove_dead_code
 from tzwc.ir.logs import log_remarks, passes_log
 from tzwc.ir.remarks import Remark, RemarkKind
-from tzwc.ir.snapshot import Snapshot, Stage, snapshot
+from tzwc.ir.snapshot import Snapshot, StageRecord, snapshot
 
-__all__ = ["Pass", "PassContext", "Rewrite", "Stage", "run_pass", "run_pipeline", "snapshot"]
+__all__ = ["Pass", "PassContext", "Rewrite", "StageRecord", "run_pass", "run_pipeline", "snapshot"]
 
 
 @dataclass
@@ -115,7 +115,7 @@ def run_pipeline(
     static_slots: frozenset[str],
     slots: Mapping[str, str] | None = None,
     snapshots: bool = True,
-) -> list[Stage]:
+) -> list[StageRecord]:
     """Run ``passes`` in order on ``module`` in place and return the stages, the captured graph first.
 
     Args:
@@ -132,7 +132,7 @@ def run_pipeline(
         raise InvalidArgumentError(f"passes={names!r} names a pass twice; give each pass once")
     paths = dict(slots or {})
     last = Snapshot(module.graph) if snapshots else None
-    stages = [] if last is None else [Stage("capture", last, root=module, slots=paths)]
+    stages = [] if last is None else [StageRecord("capture", last, root=module, slots=paths)]
     said: list[Remark] = []
     total = 0.0
     for step in passes:
@@ -146,10 +146,10 @@ def run_pipeline(
             continue
         now = Snapshot(module.graph)
         last = last if now.same(last) else now
-        stages.append(Stage(step.name, last, tuple(context.remarks), seconds, module, paths))
+        stages.append(StageRecord(step.name, last, tuple(context.remarks), seconds, module, paths))
     module.recompile()
     if not snapshots:
-        stages = [Stage(names[-1] if names else "capture", module.graph, tuple(said), total, module, paths)]
+        stages = [StageRecord(names[-1] if names else "capture", module.graph, tuple(said), total, module, paths)]
     return stages
 
 

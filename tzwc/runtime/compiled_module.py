@@ -15,11 +15,10 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from tzwc.errors import InvalidArgumentError
-from tzwc.inspection import Report, diff, dump
+from tzwc.inspection import Report, Stage, diff, dump
 from tzwc.inspection.dump_requests import dump_as_asked
 from tzwc.ir.remarks import Remark
 from tzwc.options import CompileOptions
-from tzwc.rewrite.pass_manager import Stage
 from tzwc.runtime.accumulate import Accumulation, AccumulationError
 from tzwc.runtime.dispatch import Dispatcher
 from tzwc.runtime.lookup import Bypass, Call, Declined, Hit, Miss

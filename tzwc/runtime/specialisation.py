@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from tzwc.errors import CaptureError
+from tzwc.inspection import Stage
 from tzwc.ir.graph import fake_mode_of, is_mutating
 from tzwc.ir.pytree import unflatten_result
 from tzwc.ir.remarks import Remark
@@ -22,7 +23,7 @@ from tzwc.native import watch_tensors
 from tzwc.options import CompileOptions
 from tzwc.partition.partitioner import Split, identical_results, results_as_captured, results_of, split
 from tzwc.partition.static_cache import StaticCache
-from tzwc.rewrite.pass_manager import Stage, run_pipeline
+from tzwc.rewrite.pass_manager import run_pipeline
 from tzwc.tracing.assumptions import Assumption, AssumptionGuard
 from tzwc.tracing.capture import Capture
 from tzwc.tracing.parametrized import caching
@@ -90,7 +91,7 @@ class Specialisation:
         self.lowering_seconds = 0.0
         static = frozenset(slot.name for slot in captured.slots) - varying
         results = results_of(captured.module.graph)
-        self.stages: list[Stage] = run_pipeline(
+        stages = run_pipeline(
             captured.module,
             options.passes,
             options=options.for_passes(grad=grad),
@@ -99,6 +100,7 @@ class Specialisation:
             snapshots=options.snapshots,
         )
         results_as_captured(captured.module.graph, results)
+        self.stages = [Stage.of(stage) for stage in stages]
         self.split: Split = split(captured.module, [slot.name for slot in captured.slots], captured.inputs)
         self._identical = identical_results(self.split.residual.graph)
         self._slots = captured.slots

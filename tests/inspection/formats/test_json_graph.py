@@ -16,11 +16,10 @@ from torch import fx, nn
 
 from tests.support.inspection_cases import MODULES, case, interpret, run, same
 from tzwc.errors import InvalidArgumentError
-from tzwc.inspection import graph_from_dict, graph_to_dict, stage_from_dict, stage_to_dict
+from tzwc.inspection import Stage, graph_from_dict, graph_to_dict, stage_from_dict, stage_to_dict
 from tzwc.inspection.formats.json_arguments import decode, encode
 from tzwc.inspection.text.python_source import to_python
 from tzwc.ir.values import describe, value_of
-from tzwc.rewrite.pass_manager import Stage
 
 
 def _through_json(data: Any) -> Any:

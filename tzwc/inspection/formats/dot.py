@@ -15,8 +15,8 @@ from tzwc.inspection.formats.call_targets import short_name
 from tzwc.inspection.formats.networkx_graph import uses
 from tzwc.inspection.text.python_source import origin
 from tzwc.ir.graph import location
+from tzwc.ir.snapshot import StageRecord
 from tzwc.ir.values import describe, value_of
-from tzwc.rewrite.pass_manager import Stage
 
 __all__ = ["to_dot"]
 
@@ -25,14 +25,14 @@ __all__ = ["to_dot"]
 _STATIC, _DYNAMIC, _INPUT, _MADE = "#cfe8cf", "#ffffff", "#e8e8e8", "#c05000"
 
 
-def to_dot(stage: Stage | fx.Graph, *, slots: Mapping[str, str] | None = None) -> str:
+def to_dot(stage: StageRecord | fx.Graph, *, slots: Mapping[str, str] | None = None) -> str:
     """The graph as DOT text.
 
     Args:
         slots: dotted parameter or buffer name by placeholder name, shown instead of the placeholder's own.
     """
-    graph = stage.graph if isinstance(stage, Stage) else stage
-    title = stage.name if isinstance(stage, Stage) else "graph"
+    graph = stage.graph if isinstance(stage, StageRecord) else stage
+    title = stage.name if isinstance(stage, StageRecord) else "graph"
     root = _Cluster()
     for node in graph.nodes:
         cluster = root

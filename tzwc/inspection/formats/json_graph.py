@@ -25,12 +25,10 @@ from tzwc.inspection.formats.json_constants import decode_tensor, encode_tensor
 from tzwc.inspection.text.script import sizes_of
 from tzwc.inspection.values_and_costs import ESTIMATES, estimates
 from tzwc.ir.graph import location
-from tzwc.ir.remarks import Location, Remark
 from tzwc.ir.values import ScalarInfo, TensorInfo, ValueInfo, value_of
-from tzwc.rewrite.pass_manager import Stage
 from tzwc.util.argument_checks import examined, shown
 
-__all__ = ["graph_from_dict", "graph_to_dict", "stage_from_dict", "stage_to_dict"]
+__all__ = ["graph_from_dict", "graph_to_dict"]
 
 FORMAT = "tzwc-graph-1"
 
@@ -252,41 +250,3 @@ def _expression(text: str) -> str:
         ):
             raise InvalidArgumentError(f"{text!r:.80} is not a number or an expression of sizes")
     return text
-
-
-def stage_to_dict(stage: Stage, root: nn.Module | None = None) -> dict[str, Any]:
-    """A stage as JSON-safe data; arguments and errors as for :func:`graph_to_dict`. ``root`` is by default its own."""
-    from tzwc.inspection.report.report import json_safe
-
-    return {
-        "name": stage.name,
-        "seconds": stage.seconds,
-        "remarks": json_safe(stage.remarks),
-        "slots": dict(stage.slots),
-        "graph": graph_to_dict(stage.graph, root if root is not None else stage.root),
-    }
-
-
-@examined("data")
-def stage_from_dict(
-    data: Mapping[str, Any],
-    *,
-    constants: Mapping[str, torch.Tensor] | None = None,
-    targets: Mapping[str, Callable[..., Any]] | None = None,
-) -> Stage:
-    """The stage that :func:`stage_to_dict` wrote; arguments and errors as for :func:`graph_from_dict`."""
-    try:
-        remarks = tuple(_remark_from_dict(item) for item in data["remarks"])
-        name, seconds, graph = str(data["name"]), float(data["seconds"]), data["graph"]
-        slots = {str(placeholder): str(path) for placeholder, path in dict(data.get("slots") or {}).items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidArgumentError(
-            f"stage data cannot be read ({type(error).__name__}: {error}): expected what stage_to_dict writes"
-        ) from error
-    read = graph_from_dict(graph, constants=constants, targets=targets)
-    return Stage(name, read, remarks, seconds, read.owning_module, slots)
-
-
-def _remark_from_dict(data: Mapping[str, Any]) -> Remark:
-    fields = {**data, "nodes": tuple(data["nodes"]), "location": Location(**data["location"])}
-    return Remark(**fields)

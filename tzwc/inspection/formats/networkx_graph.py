@@ -10,8 +10,8 @@ from torch import fx
 from tzwc.inspection.formats.call_targets import qualified_name
 from tzwc.inspection.values_and_costs import ESTIMATES, estimates
 from tzwc.ir.graph import location
+from tzwc.ir.snapshot import StageRecord
 from tzwc.ir.values import describe, value_of
-from tzwc.rewrite.pass_manager import Stage
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["to_graphml", "to_networkx", "uses"]
 
 
-def to_networkx(stage: Stage | fx.Graph) -> nx.MultiDiGraph:
+def to_networkx(stage: StageRecord | fx.Graph) -> nx.MultiDiGraph:
     """The data flow as a ``networkx.MultiDiGraph`` from operands to results.
 
     Nodes are named as in the graph, with the text attributes ``op``, ``target``, ``value`` (dtype and shape),
@@ -30,8 +30,8 @@ def to_networkx(stage: Stage | fx.Graph) -> nx.MultiDiGraph:
     """
     import networkx as nx
 
-    graph = stage.graph if isinstance(stage, Stage) else stage
-    result = nx.MultiDiGraph(name=stage.name if isinstance(stage, Stage) else "graph")
+    graph = stage.graph if isinstance(stage, StageRecord) else stage
+    result = nx.MultiDiGraph(name=stage.name if isinstance(stage, StageRecord) else "graph")
     costs = estimates(graph)
     for node in graph.nodes:
         figures = dict(zip(ESTIMATES, costs[node], strict=True)) if node in costs else {}
@@ -42,7 +42,7 @@ def to_networkx(stage: Stage | fx.Graph) -> nx.MultiDiGraph:
     return result
 
 
-def to_graphml(stage: Stage | fx.Graph) -> str:
+def to_graphml(stage: StageRecord | fx.Graph) -> str:
     """The data flow as GraphML, which yEd, Gephi and Cytoscape read."""
     import networkx as nx
 

@@ -16,7 +16,7 @@ from tzwc.inspection.formats.call_targets import short_name
 from tzwc.inspection.formats.networkx_graph import uses
 from tzwc.inspection.text.python_source import origin
 from tzwc.ir.graph import location
-from tzwc.ir.snapshot import Stage
+from tzwc.ir.snapshot import StageRecord
 from tzwc.ir.values import describe, value_of
 
 __all__ = ["to_svg"]
@@ -27,15 +27,15 @@ _SWEEPS = 4
 _STATIC, _DYNAMIC, _END, _MADE = "#cfe8cf", "#ffffff", "#e8e8e8", "#c05000"
 
 
-def to_svg(stage: Stage | fx.Graph) -> str:
+def to_svg(stage: StageRecord | fx.Graph) -> str:
     """The graph as SVG text; the tooltip of a node gives its origin."""
-    graph = stage.graph if isinstance(stage, Stage) else stage
-    slots = stage.slots if isinstance(stage, Stage) else {}
+    graph = stage.graph if isinstance(stage, StageRecord) else stage
+    slots = stage.slots if isinstance(stage, StageRecord) else {}
     layers = _layers(graph)
     place = _places(layers)
     width = max((x for x, _ in place.values()), default=0) + _WIDTH + _MARGIN
     height = max((y for _, y in place.values()), default=0) + _HEIGHT + _MARGIN
-    title = stage.name if isinstance(stage, Stage) else "graph"
+    title = stage.name if isinstance(stage, StageRecord) else "graph"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="Helvetica, Arial, sans-serif" font-size="10">',

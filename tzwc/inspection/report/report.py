@@ -12,7 +12,7 @@ from tzwc.inspection.records import SpecialisationInfo
 from tzwc.inspection.report.document import Block, Presented
 from tzwc.inspection.report.sections import operations, report_blocks, specialisation_blocks
 from tzwc.ir.remarks import Remark, RemarkKind, select
-from tzwc.rewrite.pass_manager import Stage
+from tzwc.ir.snapshot import StageRecord
 
 __all__ = ["Report", "json_safe"]
 
@@ -88,7 +88,7 @@ def json_safe(value: object) -> Any:
     Stages become counts and remarks, since graphs have a form of their own (:func:`tzwc.inspection.stage_to_dict`).
     Infinities and NaN, which JSON lacks, become text.
     """
-    if isinstance(value, Stage):
+    if isinstance(value, StageRecord):
         return {
             "name": value.name,
             "seconds": json_safe(value.seconds),

@@ -9,7 +9,7 @@ from tzwc.inspection.report.document import Block, Bullets, Facts, Heading, Para
 from tzwc.inspection.report.grouping import INDEX, NUMBER, abbreviate, group_remarks, merge_similar
 from tzwc.inspection.text.python_source import short_path
 from tzwc.ir.remarks import Remark
-from tzwc.rewrite.pass_manager import Stage
+from tzwc.ir.snapshot import StageRecord
 from tzwc.util.formatting import count, flops, seconds, size
 
 __all__ = ["operations", "report_blocks", "specialisation_blocks"]
@@ -21,7 +21,7 @@ _SLOTS = 6
 _ASSUMPTIONS = 5
 
 
-def operations(stage: Stage) -> int:
+def operations(stage: StageRecord) -> int:
     """Number of calls in the graph; placeholders, attributes and the output are not work."""
     return sum(node.op.startswith("call") for node in stage.graph.nodes)
 
@@ -129,7 +129,7 @@ def _cache_facts(info: SpecialisationInfo) -> Iterator[tuple[str, str]]:
         yield "avoided", f"an estimated {'; '.join(avoided)}"
 
 
-def _stage_table(stages: Sequence[Stage]) -> Table:
+def _stage_table(stages: Sequence[StageRecord]) -> Table:
     rows = []
     before = None
     for stage in stages:

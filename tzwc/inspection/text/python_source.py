@@ -23,8 +23,8 @@ from tzwc.inspection.text.literals import Reference
 from tzwc.inspection.text.script import script_lines
 from tzwc.ir.graph import location
 from tzwc.ir.remarks import Location
+from tzwc.ir.snapshot import StageRecord
 from tzwc.ir.values import describe, value_of
-from tzwc.rewrite.pass_manager import Stage
 
 __all__ = ["PythonText", "origin", "render_python", "to_python"]
 
@@ -47,7 +47,7 @@ class PythonText:
 
 
 def to_python(
-    stage: Stage | fx.Graph,
+    stage: StageRecord | fx.Graph,
     *,
     root: nn.Module | None = None,
     slots: Mapping[str, str] | None = None,
@@ -58,7 +58,7 @@ def to_python(
 
 
 def render_python(
-    stage: Stage | fx.Graph,
+    stage: StageRecord | fx.Graph,
     *,
     root: nn.Module | None = None,
     slots: Mapping[str, str] | None = None,
@@ -72,13 +72,13 @@ def render_python(
         slots: dotted parameter or buffer name by placeholder name, shown beside the placeholder.
         script: end with lines that call ``forward`` on random arguments when the text is run as a program.
     """
-    graph = stage.graph if isinstance(stage, Stage) else stage
-    if isinstance(stage, Stage):
+    graph = stage.graph if isinstance(stage, StageRecord) else stage
+    if isinstance(stage, StageRecord):
         root, slots = root if root is not None else stage.root, slots if slots is not None else stage.slots
     scope = Scope()
     writer = _Writer(scope, slots or {})
     body = writer.function("forward", graph, root if root is not None else graph.owning_module)
-    title = stage.name if isinstance(stage, Stage) else "graph"
+    title = stage.name if isinstance(stage, StageRecord) else "graph"
     calls = sum(node.op.startswith("call") for node in graph.nodes)
     lines = [f'"""{_comment(title)}: {calls} operations. Written by tzwc; runs by itself.', "", *_LEGEND, '"""', ""]
     lines += [f"import {module}" for module in sorted(scope.imports)]

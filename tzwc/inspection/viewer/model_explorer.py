@@ -17,8 +17,8 @@ from tzwc.inspection.records import SpecialisationInfo
 from tzwc.inspection.text.python_source import short_path
 from tzwc.inspection.viewer.modules import ModuleTree
 from tzwc.ir.graph import location
+from tzwc.ir.snapshot import StageRecord
 from tzwc.ir.values import describe, value_of
-from tzwc.rewrite.pass_manager import Stage
 
 __all__ = ["model_explorer"]
 
@@ -32,7 +32,7 @@ def model_explorer(info: SpecialisationInfo) -> dict[str, Any]:
     return {"label": info.name, "graphs": graphs}
 
 
-def _graph(number: int, stage: Stage, slots: Mapping[str, str], modules: ModuleTree) -> dict[str, Any]:
+def _graph(number: int, stage: StageRecord, slots: Mapping[str, str], modules: ModuleTree) -> dict[str, Any]:
     nodes = [_node(node, slots, modules) for node in stage.graph.nodes]
     facts = {"pass": stage.name, "seconds": f"{stage.seconds:.3g}", "remarks": str(len(stage.remarks))}
     return {"id": f"{number:02d} {stage.name}", "nodes": nodes, "groupNodeAttributes": {"": facts}}

@@ -18,8 +18,8 @@ from tzwc.inspection.values_and_costs import UNKNOWN_COST
 from tzwc.inspection.viewer.modules import ModuleTree
 from tzwc.ir import roofline
 from tzwc.ir.graph import fake_mode_of, location, nbytes
+from tzwc.ir.snapshot import StageRecord
 from tzwc.ir.values import describe, value_of
-from tzwc.rewrite.pass_manager import Stage
 
 __all__ = ["FIELDS", "Records"]
 
@@ -57,7 +57,7 @@ class Records:
             self.strings.append(text)
         return self._texts[text]
 
-    def add(self, stage: Stage) -> list[int]:
+    def add(self, stage: StageRecord) -> list[int]:
         """The numbers of the records of all nodes of ``stage``, in graph order."""
         scope = Scope()
         with _without_guards(stage.graph):
