@@ -21,8 +21,8 @@ import torch
 from tzwc.models import terminator
 from tzwc.native import ensure_native, native_reason
 from tzwc.native.loader import extension
-from tzwc.native.native_watch import native_dict_watch, native_tensor_watch
 from tzwc.native.python_watch import PythonDictWatch, PythonTensorWatch
+from tzwc.native.watch import native_dict_watch, native_tensor_watch
 
 __all__ = ["main", "measure"]
 

@@ -14,8 +14,10 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
 from tzwc.errors import InvalidArgumentError, TzwcError
+from tzwc.passes.default_passes import DEFAULT_PASSES
 from tzwc.rewrite.pass_manager import Pass
 from tzwc.util.argument_checks import exact, examined, shown
+from tzwc.util.import_path import load_attribute
 
 __all__ = ["GROUP", "PluginError", "announced", "find_pass", "import_path_of", "load"]
 
@@ -32,8 +34,6 @@ def announced() -> dict[str, EntryPoint]:
     Raises:
         PluginError: two packages announce one name, or a name of the library's own.
     """
-    from tzwc.passes import DEFAULT_PASSES
-
     own = {p.name for p in DEFAULT_PASSES}
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
@@ -71,8 +71,6 @@ def find_pass(name: str) -> Pass:
         InvalidArgumentError: there is none; the message lists what there is.
         PluginError: a package announces it, and it cannot be used.
     """
-    from tzwc.passes import DEFAULT_PASSES
-
     name = exact(name)
     if not isinstance(name, str):
         raise InvalidArgumentError(f"passes: {shown(name)} is a {type(name).__name__}; give the name of a pass")
@@ -100,8 +98,6 @@ def import_path_of(step: Pass, modules: Mapping[str, ModuleType]) -> str | None:
 
 
 def _from_module(path: str) -> Pass:
-    from tzwc.targets import load_attribute
-
     made = load_attribute(path)
     if not isinstance(made, Pass):
         raise InvalidArgumentError(f"passes: {path!r} is a {type(made).__name__}; expected a tzwc.passes.Pass")

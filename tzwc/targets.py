@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import math
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import nn
@@ -18,9 +13,10 @@ from torch import nn
 from tzwc.errors import InvalidArgumentError, TzwcError
 from tzwc.models import PRESETS, Terminator, terminator
 from tzwc.util.argument_checks import exact, examined, shown
+from tzwc.util.import_path import load_attribute, near_miss
 from tzwc.util.system_memory import too_large
 
-__all__ = ["DTYPES", "InputSpec", "default_inputs", "load_attribute", "parse_dtype", "resolve"]
+__all__ = ["DTYPES", "InputSpec", "default_inputs", "parse_dtype", "resolve"]
 
 DTYPES = {
     "float32": torch.float32,
@@ -121,26 +117,6 @@ def resolve(target: str) -> nn.Module:
     return made
 
 
-def load_attribute(target: str) -> object:
-    """What ``module:attribute`` names; the module is looked for in the working directory too.
-
-    Raises:
-        InvalidArgumentError: nothing of that name.
-        TzwcError: the module raised an exception.
-    """
-    module_name, _, attribute = target.partition(":")
-    if not attribute or not module_name:
-        raise InvalidArgumentError(f"{target!r}: expected module:factory, such as mypackage.models:make_model")
-    made: object = _import(module_name)
-    for name in attribute.split("."):
-        try:
-            made = getattr(made, name)
-        except AttributeError as error:
-            near = _near(name, dir(made))
-            raise InvalidArgumentError(f"{module_name!r} has no attribute {attribute!r}{near}") from error
-    return made
-
-
 def default_inputs(model: nn.Module) -> list[InputSpec]:
     """A batch of 16 for a model that declares its sizes.
 
@@ -160,30 +136,6 @@ def _preset(name: str) -> Terminator:
     raise InvalidArgumentError(f"preset {name!r} is unknown: {hint}; or a model of your own as module:factory")
 
 
-def _import(name: str) -> ModuleType:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if name != missing and not name.startswith(missing + "."):
-            raise TzwcError(f"module {name!r} needs {missing!r}, which is not installed") from error
-        if name.endswith(".py") or "/" in name:
-            hint = " (give a module, not a file: package.module)"
-        else:
-            hint = _near(name, [path.stem for path in Path.cwd().glob("*.py")])
-        raise InvalidArgumentError(f"there is no module {missing!r} here or among installed packages{hint}") from error
-    except Exception as error:
-        raise TzwcError(f"importing {name!r} failed ({type(error).__name__}: {error})") from error
-
-
-def _near(name: str, choices: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name if isinstance(name, str) else shown(name), list(choices), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
 def _choices(name: str, choices: Iterable[str]) -> str:
     names = list(choices)
-    return f"choose one of {', '.join(names)}{_near(name, names)}"
+    return f"choose one of {', '.join(names)}{near_miss(name, names)}"

@@ -13,8 +13,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.support.fake_timer import FakeTimer, takes
-from tzwc.autotune.measure import Limits, closest, measure, undisturbed
+from tzwc.autotune.measure import Limits, closest, measure
 from tzwc.autotune.timers import Call, CpuTimer, CudaTimer, timer_for
+from tzwc.util.modes import undisturbed
 
 LIMITS = Limits(trifle=0.02)
 

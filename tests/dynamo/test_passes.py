@@ -15,7 +15,7 @@ from tests.lowering.test_inductor import one_block
 from tests.support.dynamo_testing import close, compiled_graphs, gradients, hyper, remarks, through_dynamo
 from tests.support.programs import example
 from tzwc.dynamo import compiled_graph
-from tzwc.dynamo.settings import inductor_settings
+from tzwc.dynamo.backend import inductor_settings
 from tzwc.models import Terminator
 
 pytestmark = pytest.mark.usefixtures("fresh_dynamo")

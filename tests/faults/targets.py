@@ -111,8 +111,6 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "tzwc/partition/partitioner.py": _CACHE,
     "tzwc/native/tensor_record.py": (*_WATCH, *_CACHE),
     "tzwc/native/watch.py": (*_WATCH, *_CACHE),
-    "tzwc/native/interim.py": _WATCH,
-    "tzwc/native/native_watch.py": (*_WATCH, *_CACHE),
     "tzwc/native/python_watch.py": (*_WATCH, *_CACHE),
 }
 

@@ -9,9 +9,8 @@ import pytest
 from torch import Tensor
 
 from tzwc.native.loader import extension
-from tzwc.native.native_watch import native_dict_watch, native_tensor_watch
-from tzwc.native.protocols import DictWatch, TensorWatch
 from tzwc.native.python_watch import PythonDictWatch, PythonTensorWatch
+from tzwc.native.watch import DictWatch, TensorWatch, native_dict_watch, native_tensor_watch
 
 BUILD_SECONDS = 300.0
 

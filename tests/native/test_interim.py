@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tzwc.native import ensure_native, watch_dicts, watch_tensors
-from tzwc.native.interim import InterimDictWatch, InterimTensorWatch
 from tzwc.native.loader import extension
 from tzwc.native.python_watch import PythonDictWatch, PythonTensorWatch
+from tzwc.native.watch import InterimDictWatch, InterimTensorWatch
 
 
 @pytest.fixture

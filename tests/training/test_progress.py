@@ -116,8 +116,7 @@ def passes(clock: Clock, seconds: float) -> None:
 
 def test_a_terminal_shows_the_time_left(clock: Clock) -> None:
     found = shown(force_terminal=True)
-    run = Trainer(make_model(), make_data(), RECIPE, progress=found)
-    with found.running(run, 9):
+    with found.running(0, 9, per_epoch=3, epochs=3):
         for _ in range(3):
             passes(clock, 20)
             found.advance(0.5)

@@ -12,7 +12,7 @@ from tzwc.autotune.calibration import model_for, read_samples
 from tzwc.autotune.cost_model import CostModel
 from tzwc.autotune.facts import establish
 from tzwc.autotune.fingerprint import fingerprint
-from tzwc.autotune.measure import Limits, Outcome, closest, measure, undisturbed
+from tzwc.autotune.measure import Limits, Outcome, closest, measure
 from tzwc.autotune.memory import too_much_memory, too_much_to_measure
 from tzwc.autotune.ranks import same_on_all_ranks
 from tzwc.autotune.timers import Timer, timer_for
@@ -21,6 +21,7 @@ from tzwc.errors import InvalidArgumentError
 from tzwc.ops.conv import Algorithm, Problem, all_algorithms, legal_algorithms
 from tzwc.util.argument_checks import examined, shown
 from tzwc.util.disk_cache import Store, seconds_of
+from tzwc.util.modes import undisturbed
 
 __all__ = ["Candidate", "Choice", "Source", "Tune", "choose"]
 

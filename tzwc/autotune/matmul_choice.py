@@ -12,11 +12,12 @@ from torch import Tensor
 
 from tzwc.autotune.facts import establish
 from tzwc.autotune.fingerprint import fingerprint
-from tzwc.autotune.measure import Limits, measure, undisturbed
+from tzwc.autotune.measure import Limits, measure
 from tzwc.autotune.ranks import same_on_all_ranks
 from tzwc.autotune.timers import Timer, timer_for
 from tzwc.ops.matmul import product
 from tzwc.util.disk_cache import Store, seconds_of
+from tzwc.util.modes import undisturbed
 
 __all__ = ["ATEN", "ONEDNN", "Operand", "choose"]
 

@@ -11,18 +11,14 @@
 
 from __future__ import annotations
 
-import gc
 import statistics
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import torch
-from torch.utils._python_dispatch import _disable_current_modes
-
 from tzwc.autotune.timers import Call, Timer
+from tzwc.util.modes import undisturbed
 
-__all__ = ["Limits", "Outcome", "closest", "measure", "undisturbed"]
+__all__ = ["Limits", "Outcome", "closest", "measure"]
 
 
 MOST_CALLS = 200
@@ -202,23 +198,3 @@ def _decide(outcome: Outcome, limits: Limits, ranking: tuple[str, ...]) -> None:
     places = {name: place for place, name in enumerate(ranking)}
     equal.sort(key=lambda name: (places.get(name, len(places)), outcome.seconds[name]))
     outcome.winner, outcome.tied = equal[0], tuple(equal[1:])
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Run plain tensors: no autograd, tracing, fake tensors or autocast around the block, and no garbage collection."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        with (
-            torch._C.DisableTorchFunction(),
-            _disable_current_modes(),
-            torch.inference_mode(False),
-            torch.no_grad(),
-            torch.autocast("cpu", enabled=False),
-            torch.autocast("cuda", enabled=False),
-        ):
-            yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -1,13 +1,13 @@
-"""What tzwc saves on a GPU, by the model of :mod:`tzwc.lowering.gpu.cost`: its program against that of plain torch.compile."""
+"""What tzwc saves on a GPU, by the model of :mod:`tzwc.cross_compile.cost`: its program against that of plain torch.compile."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tzwc.cross_compile.cost import Cost, modelled
 from tzwc.cross_compile.program import Program
 from tzwc.errors import InvalidArgumentError
-from tzwc.lowering.gpu.cost import Cost, modelled
 
 __all__ = ["Comparison"]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-import tzwc
+from tzwc.api import compile as compile_module
 from tzwc.cross_compile.process import LoweringError
 from tzwc.errors import InvalidArgumentError
 from tzwc.inspection import graph_to_dict
@@ -60,7 +60,7 @@ class CapturedModel:
                 raise InvalidArgumentError(
                     f"a tensor of the model or its inputs is on {tensor.device}: move all to cpu"
                 )
-        fast = tzwc.compile(model, passes=[], backend="eager", dynamic=False, tune="off")
+        fast = compile_module(model, passes=[], backend="eager", dynamic=False, tune="off")
         for _ in range(4):  # a module that initialises itself settles within a few calls
             with torch.set_grad_enabled(train):
                 fast(*inputs)

@@ -9,8 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from tzwc.cross_compile.compare import Comparison
+from tzwc.cross_compile.cost import Cost
 from tzwc.cross_compile.program import Kernel, Launch, Program
-from tzwc.lowering.gpu.cost import LAUNCH_SECONDS, Cost
+from tzwc.lowering.gpu.target import LAUNCH_SECONDS
 from tzwc.util.formatting import count, flops, seconds, size
 
 __all__ = ["show_comparison", "show_program"]

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from tzwc.dynamo.retrace import Retraced
+from tzwc.dynamo.static_caches import KeptValues
+from tzwc.inspection import Stage
 from tzwc.inspection.records import CacheStatistics, CaptureInfo, SpecialisationInfo
+from tzwc.ir.remarks import Remark
 from tzwc.ir.values import describe, value_of
+from tzwc.partition.partitioner import Split
 from tzwc.runtime.records import cached_info
 
-if TYPE_CHECKING:
-    from tzwc.dynamo.compiled_graph import CompiledGraph
-
-__all__ = ["record_of"]
+__all__ = ["Recorded", "record_of"]
 
 
-def record_of(graph: CompiledGraph) -> SpecialisationInfo:
+class Recorded(Protocol):
+    """What a record is made from; :class:`tzwc.dynamo.compiled_graph.CompiledGraph` has it."""
+
+    retraced: Retraced | None
+    split: Split | None
+    kept: KeptValues | None
+    stages: list[Stage]
+    remarks: list[Remark]
+    grad: bool
+    calls: int
+    capture_seconds: float
+    lowering_seconds: float
+
+
+def record_of(graph: Recorded) -> SpecialisationInfo:
     """The record of ``graph``."""
     mode = "gradients" if graph.grad else "inference"
     timings = {"lowering": graph.lowering_seconds}

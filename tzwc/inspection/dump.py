@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -19,9 +20,13 @@ from tzwc.inspection.stage import stage_to_dict
 from tzwc.inspection.text.python_source import to_python
 from tzwc.util.paths import as_path
 
-__all__ = ["dump"]
+__all__ = ["VARIABLE", "dump", "requested_folder"]
+
+VARIABLE = "TZWC_DUMP"
+"""Environment variable: every graph is written into folders in this one when it is made."""
 
 _logger = logging.getLogger(__name__)
+_numbers = itertools.count()
 
 
 def dump(
@@ -68,6 +73,13 @@ def dump(
             "expected a directory, or a path where one can be created"
         ) from error
     return written
+
+
+def requested_folder(model: str) -> Path | None:
+    """A new folder for the dumps of a model of this class, where :data:`VARIABLE` asks for them; else ``None``."""
+    top = os.environ.get(VARIABLE)
+    # Several processes may share the variable, and several models a class.
+    return Path(top) / f"{model}-{os.getpid()}-{next(_numbers)}" if top else None
 
 
 def _page(report: Report) -> tuple[str | None, str]:

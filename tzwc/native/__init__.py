@@ -9,8 +9,15 @@ compiler and is some twenty times faster. ``TZWC_NATIVE=0`` keeps to Python.
     stale = watch.changed(parameters)  # indices; [] while all is as it was
 """
 
-from tzwc.native.protocols import DictWatch, TensorWatch
-from tzwc.native.watch import ensure_native, native_available, native_reason, watch_dicts, watch_tensors
+from tzwc.native.watch import (
+    DictWatch,
+    TensorWatch,
+    ensure_native,
+    native_available,
+    native_reason,
+    watch_dicts,
+    watch_tensors,
+)
 
 __all__ = [
     "DictWatch",

@@ -1,19 +1,135 @@
-"""Makes watches, native ones as soon as the extension is there."""
+"""Watches of dictionaries and tensors: native ones, or in Python until the extension has been built.
+
+A watch may live as long as its program. One that was made in the first seconds, before the extension was there, would
+otherwise stay a hundred times slower than those made after it; so it becomes a native one by itself.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from tzwc.native.interim import InterimDictWatch, InterimTensorWatch
 from tzwc.native.loader import disabled, extension
-from tzwc.native.native_watch import native_dict_watch, native_tensor_watch
-from tzwc.native.protocols import DictWatch, TensorWatch
-from tzwc.native.python_watch import PythonDictWatch, PythonTensorWatch
+from tzwc.native.python_watch import PythonDictWatch, PythonTensorWatch, Record
 
-__all__ = ["ensure_native", "native_available", "native_reason", "watch_dicts", "watch_tensors"]
+__all__ = [
+    "DictWatch",
+    "InterimDictWatch",
+    "InterimTensorWatch",
+    "TensorWatch",
+    "ensure_native",
+    "native_available",
+    "native_dict_watch",
+    "native_reason",
+    "native_tensor_watch",
+    "watch_dicts",
+    "watch_tensors",
+]
+
+
+class TensorWatch(Protocol):
+    """Remembers some tensors as they were when it was made."""
+
+    def changed(self, tensors: Sequence[Tensor]) -> list[int]:
+        """Indices, ascending, of the tensors that differ from those recorded; ``[]`` when none does.
+
+        Args:
+            tensors: what stands now where the recorded tensors stood, in the same order.
+
+        Raises:
+            ValueError: there are more or fewer tensors than were recorded.
+            TypeError: an entry is not a tensor; the message names its position.
+        """
+        ...
+
+
+class DictWatch(Protocol):
+    """Remembers some dicts as they were when it was made."""
+
+    def changed(self) -> bool:
+        """Whether an entry may have been added, removed, moved or bound to another object since.
+
+        May be True though everything was put back as it was; is never False when an entry is now bound to another
+        object. What happens inside the values is not looked at.
+        """
+        ...
+
+
+def native_tensor_watch(module: Any, tensors: Sequence[Tensor], content: bool, compare_bytes: bool) -> TensorWatch:
+    """The native twin of :class:`~tzwc.native.python_watch.PythonTensorWatch`."""
+    tensors = tuple(tensors)
+    watch = module.TensorWatch(tensors, content, compare_bytes)
+    others = {i: Record.of(tensors[i], content, compare_bytes) for i in watch.others()}
+    plain: TensorWatch = watch
+    return _MixedTensorWatch(plain, others) if others else plain
+
+
+def native_dict_watch(module: Any, dicts: Sequence[dict[Any, Any]], lockstep: bool = False) -> DictWatch:
+    """The native twin of :class:`~tzwc.native.python_watch.PythonDictWatch`.
+
+    Args:
+        module: the extension.
+        dicts: what to watch.
+        lockstep: compare all keys and values, as is always done where dicts have no versions (from CPython 3.12).
+    """
+    watch: DictWatch = module.DictWatch(tuple(dicts), lockstep)
+    return watch
+
+
+class _MixedTensorWatch:
+    def __init__(self, plain: TensorWatch, others: dict[int, Record]) -> None:
+        self._plain = plain
+        self._others = others
+
+    def changed(self, tensors: Sequence[Tensor]) -> list[int]:
+        found = self._plain.changed(tensors)
+        found += [i for i, record in self._others.items() if record.differs(tensors[i])]
+        return sorted(found)
+
+
+class InterimTensorWatch:
+    """See :func:`tzwc.native.watch_tensors`."""
+
+    def __init__(self, tensors: Sequence[Tensor], content: bool, compare_bytes: bool) -> None:
+        self._watch: TensorWatch = PythonTensorWatch(tensors, content, compare_bytes)
+        self._settings = (content, compare_bytes)
+        self._interim = True
+
+    def changed(self, tensors: Sequence[Tensor]) -> list[int]:
+        """Indices of the tensors that differ from those recorded."""
+        found = self._watch.changed(tensors)
+        if self._interim and not found:
+            module = extension.request()
+            if module is not None:
+                native = native_tensor_watch(module, tensors, *self._settings)
+                # Asked again after the new record was made: what was written in between would be missing from both.
+                found = self._watch.changed(tensors)
+                if not found:
+                    self._watch, self._interim = native, False
+        return found
+
+
+class InterimDictWatch:
+    """See :func:`tzwc.native.watch_dicts`."""
+
+    def __init__(self, dicts: Sequence[dict[Any, Any]]) -> None:
+        self._watch: DictWatch = PythonDictWatch(dicts)
+        self._dicts = dicts
+        self._interim = True
+
+    def changed(self) -> bool:
+        """Whether any dict may have changed."""
+        found = self._watch.changed()
+        if self._interim and not found:
+            module = extension.request()
+            if module is not None:
+                native = native_dict_watch(module, self._dicts)
+                found = self._watch.changed()
+                if not found:
+                    self._watch, self._interim = native, False
+        return found
 
 
 def watch_tensors(tensors: Sequence[Tensor], *, content: bool, compare_bytes: bool = False) -> TensorWatch:

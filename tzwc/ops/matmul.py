@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tzwc.autotune.measure import undisturbed
 from tzwc.native.loader import disabled, extension
 from tzwc.ops.derivatives import is_differentiated
+from tzwc.util.modes import undisturbed
 
 __all__ = ["available", "obstacle", "product"]
 

@@ -10,11 +10,9 @@ import torch
 from torch.utils import _pytree as pytree
 
 from tzwc.runtime.module_guard import ModuleGuard
-from tzwc.tracing.parametrized import caching
-from tzwc.util.autocast import active_autocast
-from tzwc.util.matmul_precision import matmul_precision
+from tzwc.tracing.global_state import global_state
 
-__all__ = ["CallKey", "ambient", "call_key", "family_of"]
+__all__ = ["CallKey", "call_key", "family_of"]
 
 CallKey = tuple[Any, ...]
 
@@ -60,7 +58,7 @@ def call_key(guard: ModuleGuard, leaves: list[Any], spec: pytree.TreeSpec, accum
     needs_gradients = bytes(map(_requires_grad, guard.parameters)) if grad else b""
     # A program may ask whether two arguments are the same tensor.
     given_twice = () if len(set(tensors)) == len(tensors) else tuple(map(tensors.index, tensors))
-    return (ambient(), guard.training, needs_gradients, accumulating, spec, given_twice, tuple(described))
+    return (global_state(), guard.training, needs_gradients, accumulating, spec, given_twice, tuple(described))
 
 
 def family_of(key: CallKey) -> CallKey:
@@ -80,20 +78,6 @@ def _arrangement(tensor: torch.Tensor) -> Any:
             return strides
         expected *= tensor.shape[dimension]
     return "dense", *order  # the strides follow from the shape, so that the batch size may differ
-
-
-def ambient() -> tuple[Any, ...]:
-    """Everything outside of module and arguments that decides what an operator computes."""
-    return (
-        torch.is_grad_enabled(),
-        torch.is_inference_mode_enabled(),
-        active_autocast(),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.get_default_dtype(),
-        torch.get_default_device(),
-        matmul_precision(),
-        caching(),
-    )
 
 
 def _without_shape(described: tuple[Any, ...]) -> tuple[Any, ...]:

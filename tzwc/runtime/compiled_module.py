@@ -16,7 +16,8 @@ from torch.utils import _pytree as pytree
 
 from tzwc.errors import InvalidArgumentError
 from tzwc.inspection import Report, Stage, diff, dump
-from tzwc.inspection.dump_requests import dump_as_asked
+from tzwc.inspection.dump import VARIABLE, requested_folder
+from tzwc.ir.logs import passes_log
 from tzwc.ir.remarks import Remark
 from tzwc.options import CompileOptions
 from tzwc.runtime.accumulate import Accumulation, AccumulationError
@@ -58,6 +59,7 @@ class CompiledModule(SharedModule):
     _pieces: Submodules | None
     _parts: list[CompiledModule]
     _level: str
+    _dump_folder: Path | None
 
     def __init__(self, original: nn.Module, options: CompileOptions) -> None:
         super().__init__(
@@ -70,6 +72,7 @@ class CompiledModule(SharedModule):
             _pieces=None,
             _parts=[],
             _level="untouched",
+            _dump_folder=None,
         )
         self.__dict__["_dispatcher"] = Dispatcher(original, options, self._note)
 
@@ -103,7 +106,7 @@ class CompiledModule(SharedModule):
                 learnt = self._learn(call, found)
             if not learnt:
                 return self.original(*args, **kwargs)
-            dump_as_asked(self)
+            self._dump_if_requested()
         return self._run_original("parameters or attributes keep changing between calls", args, kwargs)
 
     def _find(self, call: Call) -> Hit | Miss | Declined | Bypass:
@@ -248,6 +251,16 @@ class CompiledModule(SharedModule):
             InvalidArgumentError: ``directory`` cannot be written to.
         """
         return dump(directory, specialisation_infos(self.specialisations), report=self.report())
+
+    def _dump_if_requested(self) -> None:
+        if self._dump_folder is None and self.specialisations:
+            self.__dict__["_dump_folder"] = requested_folder(type(self.original).__name__)
+        if self._dump_folder is None:
+            return
+        try:
+            self.dump(self._dump_folder)
+        except InvalidArgumentError as error:  # the model's answer matters more
+            passes_log.warning("%s: %s", VARIABLE, error)
 
     def diff(self, before: str, after: str) -> str:
         """The nodes added, removed and replaced between two stages of the newest specialisation, as text.

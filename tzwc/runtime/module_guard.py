@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, count
 from operator import attrgetter, is_, itemgetter
 from typing import Any
@@ -13,9 +13,10 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
 from tzwc.native import watch_dicts
+from tzwc.tracing.python_state import containers, is_configuration
 from tzwc.util.equality import same
 
-__all__ = ["ModuleGuard", "WrittenEntries", "containers", "transforms_active"]
+__all__ = ["ModuleGuard", "WrittenEntries", "transforms_active"]
 
 _generations = count()  # of all guards: a graph outlives guards, and must not take one's number for another's
 _function_modes: Callable[[], list[Any]] = _get_current_function_mode_stack
@@ -192,32 +193,7 @@ def _is_watched(name: str, value: object) -> bool:
     """Whether an attribute's value has contents of its own that forward may read."""
     if name in _WATCHED_OTHERWISE or name.endswith("_hooks"):
         return False
-    return isinstance(value, (list, dict, set, tuple)) or _is_configuration(value)
-
-
-def _is_configuration(value: object) -> bool:
-    """Whether a value is an object of the user's that holds attributes: not a module, tensor, class or function."""
-    if isinstance(value, (torch.Tensor, nn.Module, type)) or callable(value):
-        return False
-    return isinstance(getattr(value, "__dict__", None), dict) and not type(value).__module__.startswith("torch")
-
-
-def containers(values: Iterable[Any]) -> Iterator[Any]:
-    """The containers among ``values``, the attributes of objects among them, and what these contain, each once."""
-    seen: set[int] = set()
-    pending = list(values)
-    while pending:
-        value = pending.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, (list, dict, set)):
-            yield value
-            pending.extend(value.values() if isinstance(value, dict) else value)
-        elif isinstance(value, tuple):
-            pending.extend(value)
-        elif _is_configuration(value):
-            pending.append(value.__dict__)
+    return isinstance(value, (list, dict, set, tuple)) or is_configuration(value)
 
 
 def _attribute_getter(module: nn.Module, written: WrittenEntries) -> tuple[int, Any, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from tzwc.tracing.counter import Counter
 from tzwc.tracing.escapes import escaped_fake, escaped_value, forget_escaped, source_of
 from tzwc.tracing.interception import Interception
 from tzwc.tracing.source_location import Origins
-from tzwc.tracing.stand_ins import as_plain
+from tzwc.tracing.stand_ins import Counter, as_plain
 from tzwc.tracing.tensor_table import requires_grad_of
 from tzwc.tracing.tracer import Read, Tracer
 

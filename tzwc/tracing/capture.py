@@ -28,7 +28,6 @@ from tzwc.errors import CaptureError
 from tzwc.ir.graph import fake_mode_of, location, order_placeholders
 from tzwc.ir.pytree import flatten_result
 from tzwc.ir.symbolic_sizes import fits
-from tzwc.runtime.cache_key import ambient
 from tzwc.tracing import (
     Counter,
     Interception,
@@ -41,6 +40,7 @@ from tzwc.tracing import (
     source_of,
 )
 from tzwc.tracing.assumptions import Assumptions
+from tzwc.tracing.global_state import global_state
 from tzwc.tracing.graph_inputs import Slot, SlotTable, placeholder_name
 from tzwc.tracing.parametrized import CachedWeights, UncachedError, evaluating_weights, traced_cache
 from tzwc.tracing.patches import patching
@@ -233,19 +233,19 @@ class _Tracing:
             stack.enter_context(self._tracer)
             if torch._C._is_any_autocast_enabled():
                 stack.enter_context(self._tracer.autocast)
-            around = self._around = ambient()
+            around = self._around = global_state()
             try:
                 result = self._module(*args, **kwargs)
             except BaseException as error:
                 _clear_frames(error)
                 raise
-            if ambient() != around:
+            if global_state() != around:
                 raise CaptureError("forward switches gradients, autocasting or defaults of PyTorch for its caller")
             return result
 
     def _cached_weight(self, owner: nn.Module, name: str, tensor: Tensor | None) -> None:
         """Let a weight that PyTorch caches be an input, evaluated where the call begins if the block has none yet."""
-        if (id(owner), name) not in self._weights and ambient() != self._around:
+        if (id(owner), name) not in self._weights and global_state() != self._around:
             self._tracer.refuse(f"reads {name!r} inside parametrize.cached() where gradients or autocast are switched")
         self._weights.add((id(owner), name))
         if tensor is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from tzwc.errors import CaptureError
-from tzwc.runtime.module_guard import containers
 from tzwc.util.equality import same
 
 __all__ = ["Change", "PythonState", "refuse_unfaithful"]
@@ -165,3 +164,28 @@ def _same(a: Any, b: Any) -> bool:
 
 def _is_plain(value: object) -> bool:
     return isinstance(value, _PLAIN)
+
+
+def is_configuration(value: object) -> bool:
+    """Whether a value is an object of the user's that holds attributes: not a module, tensor, class or function."""
+    if isinstance(value, (torch.Tensor, nn.Module, type)) or callable(value):
+        return False
+    return isinstance(getattr(value, "__dict__", None), dict) and not type(value).__module__.startswith("torch")
+
+
+def containers(values: Iterable[Any]) -> Iterator[Any]:
+    """The containers among ``values``, the attributes of objects among them, and what these contain, each once."""
+    seen: set[int] = set()
+    pending = list(values)
+    while pending:
+        value = pending.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, (list, dict, set)):
+            yield value
+            pending.extend(value.values() if isinstance(value, dict) else value)
+        elif isinstance(value, tuple):
+            pending.extend(value)
+        elif is_configuration(value):
+            pending.append(value.__dict__)

@@ -1,22 +1,27 @@
-"""A float that was read from a static tensor, and that tells what the program makes of it.
+"""Stand-ins for Python numbers that a module reads, or counts up, while it is traced.
 
 ``if width.item() < 1.0`` needs to know on which side of 1.0 the width is, not what it is. A parameter changes with
-every step of an optimiser, so a graph that assumed its value would be of no use for the next step. Hence this stand-in
-for what ``item()`` returns: a comparison, a rounding or a text that is made of it is assumed instead, and the exact
-value only where it is used.
+every step of an optimiser, so a graph that assumed its value would be of no use for the next step. Hence
+:class:`Number` for what ``item()`` returns: a comparison, a rounding or a text that is made of it is assumed instead,
+and the exact value only where it is used.
+
+``self.calls += 1`` changes the state of a module at every call. As long as nothing depends on the number, the graph
+need not know it; :class:`Counter` stands for it and refuses everything but addition and subtraction.
 """
 
 from __future__ import annotations
 
 import math
 import operator
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-__all__ = ["Number", "as_plain"]
+__all__ = ["Counter", "Number", "as_plain"]
+
 
 Derive = Callable[[float], Any]
 
@@ -129,3 +134,41 @@ for _name in ("neg", "pos", "abs"):
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
     setattr(Number, f"__{_name}__", _computed(getattr(operator, _name)))
     setattr(Number, f"__r{_name}__", _reflected(getattr(operator, _name)))
+
+
+class Counter:
+    """Stands for an integer attribute; to other threads, which may call the module meanwhile, it is the integer.
+
+    Args:
+        path: dotted name of the attribute.
+        refuse: gives up, and tells why.
+        value: what it stands for.
+        increment: what was added so far.
+    """
+
+    def __init__(self, path: str, refuse: Callable[[str], NoReturn], value: int, increment: int = 0) -> None:
+        self.path, self.refuse, self.value, self.increment = path, refuse, value, increment
+        self._thread = threading.get_ident()
+
+    def _operate(self, name: str, *operands: Any) -> Any:
+        if threading.get_ident() != self._thread:
+            return getattr(self.value + self.increment, name)(*operands)
+        if name in ("__add__", "__radd__", "__sub__") and type(operands[0]) is int:
+            added = -operands[0] if name == "__sub__" else operands[0]
+            return Counter(self.path, self.refuse, self.value, self.increment + added)
+        return self.refuse(f"depends on {self.path!r}, which forward changes at every call")
+
+    # isinstance(counter, int) must hold, as it does for what it stands for.
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return int
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    return lambda counter, *operands: counter._operate(name, *operands)
+
+
+_READING = "hash eq ne lt le gt ge int index float bool str repr format round floor ceil trunc neg pos abs invert"
+_BINARY = "add sub mul truediv floordiv mod divmod pow and or xor lshift rshift"
+for _name in [*_READING.split(), *_BINARY.split(), *(f"r{name}" for name in _BINARY.split())]:
+    setattr(Counter, f"__{_name}__", _operator(f"__{_name}__"))

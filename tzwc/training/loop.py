@@ -26,11 +26,10 @@ from tzwc.training.augmentation import augment
 from tzwc.training.checkpoint import Checkpoint, CheckpointError, optimizer_state, prepare, restore_optimizer
 from tzwc.training.ema import MovingAverage
 from tzwc.training.evaluation import Evaluation, evaluate
-from tzwc.training.fitting import check_fit
 from tzwc.training.interruption import Interrupted, Request, listening
 from tzwc.training.logs import Row, has_tensorboard, write_csv, write_tensorboard
 from tzwc.training.progress import Progress
-from tzwc.training.recipe import Recipe
+from tzwc.training.recipe import Recipe, check_fit
 from tzwc.training.run_folder import alone, written
 
 __all__ = ["Trainer"]
@@ -122,7 +121,9 @@ class Trainer:
         begin, before = time.perf_counter(), self.step
         heard = listening(self.progress.say) if listen else contextlib.nullcontext(Request())
         tenancy = alone(self.folder if distributed.rank() == 0 else None)
-        running = self.progress.running(self, end, seconds)
+        running = self.progress.running(
+            self.step, end, per_epoch=self.steps_per_epoch, epochs=self.recipe.epochs, seconds=seconds
+        )
         with self._own_randomness(), tenancy, running, heard as request, contextlib.ExitStack() as stack:
             stack.callback(setattr, self, "_distributed", None)
             self._distributed = stack.enter_context(distributed.synchronised(self.compiled))

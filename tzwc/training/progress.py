@@ -7,16 +7,12 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from rich import progress
 from rich.console import Console
 
 from tzwc.training import distributed
 from tzwc.util.console import errors
-
-if TYPE_CHECKING:
-    from tzwc.training.loop import Trainer
 
 __all__ = ["Pace", "Progress", "duration"]
 
@@ -94,13 +90,15 @@ class Progress:
         return cls(title, errors() if distributed.rank() == 0 else None)
 
     @contextmanager
-    def running(self, trainer: Trainer, end: int, seconds: float | None = None) -> Iterator[None]:
-        """While ``trainer`` takes its steps up to ``end``, or for so many seconds."""
+    def running(
+        self, begin: int, end: int, *, per_epoch: int, epochs: int, seconds: float | None = None
+    ) -> Iterator[None]:
+        """While steps are taken from ``begin`` up to ``end``, or for so many seconds."""
         console = self._console
-        self._step, self._epochs = trainer.step, trainer.recipe.epochs
-        self._pace = Pace(trainer.steps_per_epoch, end, seconds)
+        self._step, self._epochs = begin, epochs
+        self._pace = Pace(per_epoch, end, seconds)
         if console is None or not console.is_terminal:
-            count = end - trainer.step
+            count = end - begin
             self.say(f"{count} step{'' if count == 1 else 's'} …")
             yield
             return
@@ -113,7 +111,7 @@ class Progress:
             progress.TextColumn("{task.fields[left]}"),
         )
         self._bar = progress.Progress(*columns, console=console, transient=True)
-        self._task = self._bar.add_task("", total=end, completed=trainer.step, said="first step", left="")
+        self._task = self._bar.add_task("", total=end, completed=begin, said="first step", left="")
         self._bar.start()
         try:
             yield

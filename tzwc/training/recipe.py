@@ -12,13 +12,16 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import nn
 
+from tzwc.data import Dataset
 from tzwc.errors import InvalidArgumentError, SpecError
-from tzwc.models import Kar2, Kar3
+from tzwc.models import Kar2, Kar3, Terminator
 from tzwc.models.losses import SlowLoss
 from tzwc.models.validation import closest, known_fields, one_of, plain, positive_int, require
+from tzwc.training import distributed
 from tzwc.util.argument_checks import examined, make_exact, shown
 
-__all__ = ["Precision", "Recipe"]
+__all__ = ["Precision", "Recipe", "check_fit"]
+
 
 Precision = Literal["float32", "float64", "bfloat16"]
 
@@ -182,3 +185,29 @@ def _is_plain(value: object) -> bool:
 def _number(name: str, value: object, low: float, high: float) -> None:
     good = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
     require(good and abs(cast("float", value)) <= sys.float_info.max, name, value, f"a number from {low:g} to {high:g}")
+
+
+def check_fit(model: nn.Module, data: Dataset, recipe: Recipe) -> None:
+    """Check that ``model`` can be trained on ``data`` as ``recipe`` says.
+
+    Raises:
+        InvalidArgumentError: a batch cannot be made or divided, nothing is held out, or a Terminator reads other
+            samples or has fewer classes.
+    """
+    parts = distributed.world() * recipe.micro_batches
+    if recipe.batch > len(data.train) or recipe.batch % parts:
+        raise InvalidArgumentError(
+            f"batch = {recipe.batch}: expected a multiple of {parts} (processes times micro_batches), "
+            f"at most the {len(data.train)} samples of {data.name}"
+        )
+    if not len(data.test):
+        raise InvalidArgumentError(f"data = {data.name!r}: no samples are held out; expected some to evaluate with")
+    if not isinstance(model, Terminator):
+        return
+    reads, sample = (model.spec.in_channels, *model.spec.sizes), (data.channels, *data.grid)
+    if reads != sample:
+        raise InvalidArgumentError(
+            f"model: it reads {reads}, channels first, but the samples of {data.name} are {sample}"
+        )
+    if model.spec.classes < data.classes:
+        raise InvalidArgumentError(f"model: it tells {model.spec.classes} classes, but {data.name} has {data.classes}")

@@ -103,7 +103,7 @@ def test_kept_values_stay_where_they_are_under_a_cuda_graph() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_dot_kernel(dtype: torch.dtype) -> None:
-    from tzwc.lowering.gpu.hyperzzw_dot import dot
+    from tzwc.lowering.gpu.hyperzzw_dot_kernel import dot
 
     torch.manual_seed(0)
     z, *values = torch.randn(4, 2, 3, 40, 40, device="cuda", dtype=dtype).unbind(0)

@@ -73,7 +73,7 @@ def test_the_transform_counts_what_it_pads_itself() -> None:
 
 def test_forward_mode_is_refused() -> None:
     """The operator drops tangents, which would count as zero without a word."""
-    from tzwc.lowering.gpu.hyperzzw_dot import dot
+    from tzwc.lowering.gpu.hyperzzw_dot_kernel import dot
 
     z, v = torch.rand(1, 2, 4, 4), torch.rand(1, 2, 4, 4)
     with pytest.raises(NotImplementedError, match=r"no forward-mode derivative: use tzwc\.ops\.hyperzzw_dot"):

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.cross_compile.conftest import needs_triton
 from tzwc.cross_compile import TARGETS
-from tzwc.lowering.gpu import select_kernels
+from tzwc.lowering.gpu import fused_dot, select_kernels
 from tzwc.ops import hyperzzw_dot
 
 H100 = TARGETS["cuda:90"]
@@ -61,7 +61,7 @@ def _examples(module: fx.GraphModule) -> list[Tensor]:
 def test_small_products_are_the_kernels(given: dict[str, Any]) -> None:
     module = _module(**given)
     assert len(select_kernels.use_kernels(module, H100)) == 1
-    assert _calls(module)[0] is select_kernels.fused_dot
+    assert _calls(module)[0] is fused_dot
 
 
 MISSES: dict[str, dict[str, Any]] = {
@@ -103,7 +103,7 @@ def test_a_graph_for_a_gpu_gets_the_kernels_in_a_copy(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     module = _module()
     copy = select_kernels.for_devices(module, _examples(module))
-    assert _calls(copy)[0] is select_kernels.fused_dot
+    assert _calls(copy)[0] is fused_dot
     assert _calls(module)[0] is hyperzzw_dot
     library = _module(dtypes=(torch.float64, torch.float64))
     assert _calls(select_kernels.for_devices(library, _examples(library)))[0] is hyperzzw_dot

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tzwc.autotune.choice import Choice, choose
-from tzwc.autotune.measure import MOST_CALLS, undisturbed
+from tzwc.autotune.measure import MOST_CALLS
 from tzwc.autotune.timers import Call, Timer, timer_for
 from tzwc.autotune.workload import as_measured, call_maker, operands, problem_to_dict
 from tzwc.bench.convolution.cases import Case
 from tzwc.ops.conv import Problem, legal_algorithms
 from tzwc.util.disk_cache import Store
+from tzwc.util.modes import undisturbed
 
 __all__ = ["ANCHORS", "Settings", "measure_case", "time_in_turns"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from tzwc.lowering.gpu.select_kernels import for_devices, fused_dot, use_kernels
+from tzwc.lowering.gpu.hyperzzw_dot import fused_dot
+from tzwc.lowering.gpu.select_kernels import for_devices, use_kernels
 
 __all__ = ["for_devices", "fused_dot", "use_kernels"]

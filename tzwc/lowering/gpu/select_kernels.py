@@ -13,12 +13,12 @@ from torch import Tensor, fx
 from tzwc.ir.graph import hint, insert_call, replace_node, tensor_value
 from tzwc.ir.logs import passes_log
 from tzwc.ir.snapshot import copy_graph
-from tzwc.lowering.gpu.cost import LAUNCH_SECONDS
-from tzwc.lowering.gpu.target import TARGETS, Target
+from tzwc.lowering.gpu.hyperzzw_dot import MOST_VALUES, fused_dot
+from tzwc.lowering.gpu.target import LAUNCH_SECONDS, TARGETS, Target
 from tzwc.ops import hyperzzw_dot
 from tzwc.rewrite.rules import erase_if_dead
 
-__all__ = ["EFFICIENCY", "MARGIN", "MOST_VALUES", "for_devices", "fused_dot", "use_kernels"]
+__all__ = ["EFFICIENCY", "MARGIN", "for_devices", "use_kernels"]
 
 EFFICIENCY = 0.4
 """Share of the peak that ``tl.dot`` is taken to reach in small blocks; an assumption, not a measurement."""
@@ -27,27 +27,6 @@ MARGIN = 1.1
 """How many times faster the kernel must be by the model before it is used."""
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-MOST_VALUES = 3
-"""Right sides that share one left side in the kernel; each needs an accumulator in registers."""
-
-
-def fused_dot(z: Tensor, kernel: Tensor | None, *values: Tensor, tf32: bool = False) -> tuple[Tensor, ...]:
-    """:func:`tzwc.ops.hyperzzw_dot` as one Triton kernel; for its numbers see :mod:`tzwc.lowering.gpu.hyperzzw_dot`.
-
-    Args:
-        z: activations, broadcastable with ``kernel`` to `(B, C, M, N)`; or the product, with ``kernel=None``.
-        kernel: hyper-kernel.
-        values: one to three `(B, C, N, P)`.
-        tf32: multiply float32 on tensor cores.
-    """
-    from tzwc.lowering.gpu.hyperzzw_dot import dot
-
-    lead = values[0].shape[:2]
-    shape = torch.broadcast_shapes(z.shape, z.shape if kernel is None else kernel.shape)  # type: ignore[no-untyped-call]
-    shape = (*lead, *shape[2:])
-    other = None if kernel is None else kernel.expand(shape)
-    result: Tensor = dot(z.expand(shape), other, list(values), tf32)
-    return tuple(result.unbind(0))
 
 
 def use_kernels(module: fx.GraphModule, target: Target, *, tf32: bool = False) -> list[str]:

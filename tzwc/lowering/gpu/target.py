@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from tzwc.errors import InvalidArgumentError
 from tzwc.util.argument_checks import exact, examined, shown
 
-__all__ = ["TARGETS", "Target"]
+__all__ = ["LAUNCH_SECONDS", "TARGETS", "Target"]
+
+LAUNCH_SECONDS = 3e-6
+"""Seconds from one kernel to the next, an assumption: what a queue of small kernels costs without CUDA graphs."""
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tzwc.cross_compile.program import Launch
-from tzwc.lowering.gpu.target import Target
+from tzwc.lowering.gpu.target import LAUNCH_SECONDS, Target
 
-__all__ = ["LAUNCH_SECONDS", "Cost", "modelled"]
-
-LAUNCH_SECONDS = 3e-6
-"""Seconds from one kernel to the next, an assumption: what a queue of small kernels costs without CUDA graphs."""
+__all__ = ["Cost", "modelled"]
 
 _PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "convolution", "linear", "hyperzzw_dot")
 

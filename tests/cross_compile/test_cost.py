@@ -10,10 +10,11 @@ from torch import fx
 
 from tzwc.cross_compile import TARGETS, Launch, Module, Program, Target
 from tzwc.cross_compile.compare import Comparison
+from tzwc.cross_compile.cost import modelled
 from tzwc.cross_compile.tables import show_comparison
 from tzwc.cross_compile.worker.arithmetic import extern_bytes, extern_flops, kernel_operations
 from tzwc.errors import InvalidArgumentError
-from tzwc.lowering.gpu.cost import LAUNCH_SECONDS, modelled
+from tzwc.lowering.gpu.target import LAUNCH_SECONDS
 
 H100 = TARGETS["cuda:90"]
 

@@ -1,0 +1,32 @@
+"""The modes of PyTorch that must not act on work of tzwc's own."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+__all__ = ["undisturbed"]
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Run plain tensors: no autograd, tracing, fake tensors or autocast around the block, and no garbage collection."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        with (
+            torch._C.DisableTorchFunction(),
+            _disable_current_modes(),
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+        ):
+            yield
+    finally:
+        if enabled:
+            gc.enable()
