@@ -11,6 +11,10 @@ import torch
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
+from tests.support.examples import PROFILE
+
+pytest_plugins = ["tests.support.fixtures"]
+
 # The shapes are tiny, and threads that wait for each other cost more than they give.
 torch.set_num_threads(1)
 
@@ -27,8 +31,7 @@ _FAILED = DirectoryBasedExampleDatabase(Path(__file__).parents[1] / ".hypothesis
 settings.register_profile(
     "deep", parent=settings.get_profile("default"), derandomize=False, max_examples=10_000, database=_FAILED
 )
-_PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
-settings.load_profile(_PROFILE)
+settings.load_profile(PROFILE)
 
 
 @pytest.fixture(autouse=True)
@@ -39,14 +42,6 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     return folder
 
 
-def examples(count: int) -> int:
-    """The number of examples for a property that is slow to check: ``count``, or many times that when deep.
-
-    ``TZWC_TEST_FACTOR`` says how many times, by default 300.
-    """
-    return int(os.environ.get("TZWC_TEST_FACTOR", "300")) * count if _PROFILE == "deep" else count
-
-
 def _draws(item: pytest.Item) -> bool:
     """Whether a test draws examples, by itself or through a state machine."""
     module = getattr(item, "module", None)
@@ -55,7 +50,7 @@ def _draws(item: pytest.Item) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip GPU tests, with the reason, where there is no GPU; when deep, leave out what would only be repeated."""
-    if _PROFILE == "deep":
+    if PROFILE == "deep":
         config.hook.pytest_deselected(items=[item for item in items if not _draws(item)])
         items[:] = filter(_draws, items)
     if not torch.cuda.is_available():

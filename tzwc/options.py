@@ -46,7 +46,8 @@ class CompileOptions:
             ``TZWC_TUNE`` sets the default.
         exact: only algorithms whose results are sums of products of their own inputs, which an FFT's are not; see
             :mod:`tzwc.ops.conv`.
-        keep_buffers: keep the memory of large intermediate results between calls, on CPU; see :mod:`tzwc.lowering.buffer_pool`.
+        keep_buffers: keep the memory of large intermediate results between calls, on CPU; see
+            :mod:`tzwc.lowering.buffer_pool`.
         verify: compare the captured graph with the module before its first answer is returned.
         max_specialisations: graphs kept for one module; beyond it, the module runs as it was.
         snapshots: remember the graph after every pass, for ``fast.stages``, dumps and diffs; otherwise only the last.

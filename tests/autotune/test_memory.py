@@ -13,6 +13,7 @@ import torch
 
 import tzwc.autotune.choice
 from tests.support.fake_timer import FakeTimer
+from tests.support.memory_samples import depthwise
 from tzwc.autotune import choose
 from tzwc.autotune.measure import Limits
 from tzwc.autotune.memory import operand_bytes, transient_bytes
@@ -30,12 +31,6 @@ MEASURED = [  # taps, GB with AVX2 and two threads, depthwise, 16 channels but f
     ((31, 31), 0.19),
     ((999,), 4.92),
 ]
-
-
-def depthwise(*kernel: int, channels: int = 16) -> Problem:
-    return Problem(
-        1, channels, channels, channels, tuple(k + 2 for k in kernel), kernel, tuple((k // 2, k // 2) for k in kernel)
-    )
 
 
 @pytest.mark.parametrize(("kernel", "gigabytes"), MEASURED)
@@ -92,7 +87,7 @@ SCRIPT = """
 import resource, sys, torch
 from tzwc.ops.conv import compute, legal_algorithms
 from tzwc.autotune.memory import operand_bytes, transient_bytes
-from tests.autotune.test_memory import samples
+from tests.support.memory_samples import samples
 torch.set_num_threads(2)
 def now(what):
     lines = open("/proc/self/status").read().splitlines()
@@ -103,28 +98,6 @@ for problem, name, algorithm, a, b in samples():
     compute(problem, name, a, b)
     print(now("VmHWM") - before <= transient_bytes(problem, algorithm), problem, name)
 """
-
-
-def samples():  # type: ignore[no-untyped-def]
-    """Every legal algorithm for convolutions of each kind, in each direction."""
-    from tzwc.autotune.workload import operands
-
-    forward = [
-        depthwise(255),
-        depthwise(255, channels=64),
-        depthwise(31, 31, channels=32),
-        depthwise(1999),
-        Problem(8, 2, 2, 2, (1200,), (412,), ((205, 206),)),
-        Problem(2, 16, 32, 4, (400,), (99,), ((49, 49),)),
-        Problem(2, 8, 24, 1, (40, 40), (9, 9), ((4, 4),) * 2),
-        Problem(4, 8, 8, 8, (500,), (301,), ((150, 150),), per_sample=True),
-    ]
-    for plain in [*forward, depthwise(31, 31).with_(channels_last=True)]:
-        for direction in DIRECTIONS:
-            problem = plain.with_(direction=direction)
-            for name, algorithm in legal_algorithms(problem)[0].items():
-                if transient_bytes(problem, algorithm) < 2.0**28:
-                    yield problem, name, algorithm, *operands(problem)
 
 
 @pytest.mark.parametrize("isa", ["AVX2", "DEFAULT"])

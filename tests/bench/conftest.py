@@ -5,26 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 import tzwc.bench.cache.cache
 import tzwc.targets
+from tests.support.written_weights import Written
 from tzwc.models import terminator
 from tzwc.targets import InputSpec
-
-
-class Written(nn.Module):
-    """The weights are written by a layer from a code: all that can become stale."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.code = nn.Parameter(torch.randn(3))
-        self.write = nn.Linear(3, 16)
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight: Tensor = self.write(self.code)
-        return x @ weight.view(4, 4)
 
 
 @pytest.fixture(autouse=True)

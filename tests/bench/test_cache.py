@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 import tzwc
-from tests.bench.conftest import Written
+from tests.support.written_weights import Written
 from tzwc.bench import CONTENDERS, Request
 from tzwc.bench.cache.check_cost import measure_check
 from tzwc.bench.cache.freshness import freshness, optimiser_step

@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 import tzwc.bench.convolution.run
+from tests.support.bench_records import record
 from tests.support.fake_timer import FakeTimer
 from tzwc.autotune.choice import Choice
 from tzwc.autotune.fingerprint import fingerprint
@@ -44,12 +45,6 @@ def test_cases_are_those_of_their_seed() -> None:
     assert {case.backward for case in cases} == {True, False}
     assert [len(case.directions) for case in cases[:2]] == [1, 3]
     assert any(case.problem.per_sample for case in cases)
-
-
-def record(measure: str, seconds: dict[str, float], skipped: dict[str, float] | None = None) -> dict[str, Any]:
-    best = min(seconds, key=lambda name: seconds[name])
-    row = {"seconds": seconds, "not timed": skipped or {}, "best": best, "measure": measure, "model": best}
-    return row | {"again": 1.1 * seconds[measure], "anchors": dict.fromkeys(ANCHORS, "native"), "direction": "forward"}
 
 
 def test_regret_is_summed_over_directions() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import tzwc.bench.model.run
-from tests.bench.test_model import FAKE, ONE_BLOCK, alive
+from tests.support.bench_models import FAKE, ONE_BLOCK, alive
 from tzwc.bench.model.cells import Cell, Contender, Plan, Yard
 from tzwc.util.timing import Timing
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.bench.test_convolution import record
+from tests.support.bench_records import record
 from tzwc.bench.breaks import Breaks
 from tzwc.bench.cache import cache
 from tzwc.bench.cache.check_cost import CheckCost

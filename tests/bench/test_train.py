@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from tests.support.interruption import RUN, press
 from tests.support.training_toy import SPEC
-from tests.training.test_interruption import RUN, press
 from tzwc.bench.train import run as train
 from tzwc.bench.train.run import WORKLOADS, Contender, Request, run
 from tzwc.bench.train.tables import show_facts, show_workload

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.cross_compile.conftest import needs_triton
+from tests.support.triton import needs_triton
 from tzwc.cli.main import app
 from tzwc.cross_compile import process
 

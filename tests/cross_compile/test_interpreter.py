@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import tzwc
-from tests.conftest import examples
-from tests.cross_compile.conftest import needs_triton
 from tests.properties.oracle import Oracle
 from tests.properties.programs import Program, programs
+from tests.support.examples import examples
 from tests.support.gpu_models import Branches, Dots, Long, Stacked, assert_as_good_as_eager, assert_near, small
+from tests.support.triton import needs_triton
 from tzwc.cross_compile import LoweringError, Process, interpret, lower
 from tzwc.errors import InvalidArgumentError
 from tzwc.models.presets import PRESETS

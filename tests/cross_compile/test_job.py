@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from tests.cross_compile.conftest import needs_triton
+from tests.support.triton import needs_triton
 from tzwc.cross_compile import TARGETS, LoweringError, Process
 from tzwc.cross_compile import process as processes
 from tzwc.cross_compile.job import CapturedModel, checked

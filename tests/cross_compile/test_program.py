@@ -8,8 +8,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 import tzwc
-from tests.cross_compile.conftest import needs_triton
 from tests.support.gpu_models import Dots, Hyper
+from tests.support.triton import needs_triton
 from tzwc.cross_compile import TARGETS, LoweringError, Process, lower, process
 from tzwc.errors import InvalidArgumentError
 

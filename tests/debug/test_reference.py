@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import tzwc
 from tests.support import broken_passes as broken
-from tests.tracing.test_faithful import Written
+from tests.support.faithful import Written
 from tzwc.debug.reference import gap
 from tzwc.passes import Pass
 

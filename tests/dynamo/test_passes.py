@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import tzwc
 from tests.idioms.catalogue import CATALOGUE
-from tests.lowering.test_inductor import one_block
+from tests.support.blocks import one_block
 from tests.support.dynamo_testing import close, compiled_graphs, gradients, hyper, remarks, through_dynamo
 from tests.support.programs import example
 from tzwc.dynamo import compiled_graph

@@ -8,8 +8,8 @@ __all__ = ["ROOT", "TARGETS", "sources", "test_files"]
 
 ROOT = Path(__file__).parents[2]
 
-# Left out for the time they take: whole models, random histories of changes (tests/partition/test_cache_machine.py), Dynamo
-# and threads. Compiling the extension is not part of the cache.
+# Left out for the time they take: whole models, random histories of changes (tests/partition/test_cache_machine.py),
+# Dynamo and threads. Compiling the extension is not part of the cache.
 _PIPELINE = ("tests/passes/test_default_passes.py",)
 _SINGLE = ("tests/passes/test_reading.py", "tests/passes/test_near_misses.py")
 _FOURIER = (

@@ -54,7 +54,7 @@ parameters, buffers and arguments, and in training every gradient.
   a copy by design: attributes that are set afterwards do not reach it, which counts as wrong here all the same.
 - `tzwc`: `tzwc.compile(model, backend="eager")`, from the first call on.
 
-The models are in `tests/manners/`, where the tests hold `tzwc` to this table.
+The models are in `tests/idioms/`, where the tests hold `tzwc` to this table.
 """
 
 # A batch of one is left out: an exported program may refuse it by its documentation.

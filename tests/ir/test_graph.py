@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 import tzwc
-from tests.tracing.test_faithful import X
+from tests.support.faithful import X
 from tzwc.ir.graph import insert_call, is_pure, remove_dead_code, replace_node
 from tzwc.partition.binding_time import analyse
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import tzwc
-from tests.tracing.test_faithful import Written
+from tests.support.faithful import Written
 from tzwc.ir.symbolic_sizes import fits
 
 

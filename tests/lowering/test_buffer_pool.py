@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import tzwc
-from tests.conftest import examples
-from tests.native.conftest import BUILD_SECONDS
+from tests.support.examples import examples
+from tests.support.watch_twins import BUILD_SECONDS
 from tzwc.lowering import buffer_pool
 from tzwc.native.loader import extension
 

@@ -7,25 +7,15 @@ import torch
 from torch import Tensor
 
 import tzwc
+from tests.support.blocks import one_block
 from tests.support.programs import HyperConv, WithBuffers, example
-from tzwc.models import LocalSpec, SlowNetSpec, Terminator, TerminatorSpec
+from tzwc.models import Terminator
 
 pytestmark = pytest.mark.inductor
 
 
 def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10 * max(1.0, expected.detach().abs().max().item()))
-
-
-def one_block() -> TerminatorSpec:
-    """Every kind of branch once, in one block on a 6×6 grid."""
-    net = SlowNetSpec(hidden=4, layers=1)
-    return TerminatorSpec(
-        axes="h w", sizes=(6, 6), in_channels=2, factors=(6,), classes=3, groups=4, dropout=0.0, skips=((),),
-        global_net=net, local_net=net, hci_net=net, interaction_channel_net=net, interaction_spatial_net=net,
-        local=(LocalSpec(name="l1", kernel_size=3, kernel_from="x", applied_to="hci"),),
-        concat=("out", "fast", "l1", "glu", "hyp"),
-    )  # fmt: skip
 
 
 def test_evaluation_at_many_batch_sizes_and_after_a_change() -> None:

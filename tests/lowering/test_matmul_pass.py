@@ -12,8 +12,8 @@ from torch._inductor.utils import fresh_cache
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import tzwc
-from tests.native.conftest import BUILD_SECONDS
 from tests.support.dynamo_testing import through_dynamo
+from tests.support.watch_twins import BUILD_SECONDS
 from tzwc.autotune.matmul_choice import ATEN, ONEDNN
 from tzwc.dynamo import compiled_graph
 from tzwc.ir.remarks import RemarkKind
@@ -22,6 +22,8 @@ from tzwc.lowering.matmul_pass import ProductPass
 from tzwc.models.layers import pointwise
 from tzwc.native.loader import extension
 from tzwc.ops.matmul import available
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 aten = torch.ops.aten
 big = torch.randn(128, 128)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 
 import tzwc.util.system_memory
-from tests.conftest import examples
+from tests.support.examples import examples
 from tests.support.model_strategies import build, specs
 from tzwc.errors import SpecError
 from tzwc.models import PRESETS, Terminator, TerminatorSpec, terminator, terminator_spec

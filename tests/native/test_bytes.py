@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.native.conftest import Twin
+from tests.support.watch_twins import Twin
 
 FORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "contiguous": lambda t: t,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.native.conftest import Twin
+from tests.support.watch_twins import Twin
 
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "set": lambda d: d.__setitem__("c", 3),

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import tzwc.native
-from tests.native.conftest import BUILD_SECONDS, Twin
+from tests.support.watch_twins import BUILD_SECONDS, Twin
 from tzwc.native import build
 from tzwc.native.build import BuildError, library_path, load_library
 from tzwc.native.loader import Extension, extension

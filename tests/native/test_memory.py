@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.native.conftest import Twin
+from tests.support.watch_twins import Twin
 
 
 class _Gone:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from torch import Tensor, nn
 
-from tests.conftest import examples
-from tests.native.conftest import Twin
+from tests.support.examples import examples
+from tests.support.watch_twins import Twin
 
 SHAPES = [(), (3,), (2, 3), (0, 2), (2, 1, 3)]
 DTYPES = [torch.float32, torch.float64, torch.complex64, torch.bfloat16]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import return_and_correct_aliasing
 
-from tests.native.conftest import Twin
+from tests.support.watch_twins import Twin
 from tzwc.native.tensor_record import is_plain
 
 

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from tests.native.conftest import BUILD_SECONDS
+from tests.support.watch_twins import BUILD_SECONDS
 from tzwc.native.loader import extension
 from tzwc.ops import matmul as operator
 from tzwc.ops.matmul import available, product
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 EPS = torch.finfo(torch.float32).eps
 

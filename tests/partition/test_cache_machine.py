@@ -22,7 +22,7 @@ import tzwc
 import tzwc.partition.static_cache
 import tzwc.runtime.module_guard
 import tzwc.runtime.specialisation
-from tests.conftest import examples
+from tests.support.examples import examples
 from tests.support.programs import HyperConv, example
 from tzwc.models import Kar3
 from tzwc.native import python_watch

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
 import tzwc
-from tests.conftest import examples
+from tests.support.examples import examples
 from tests.support.programs import HyperConv, WithBuffers, example
 from tzwc.ir.graph import nbytes, remove_dead_code
 from tzwc.ir.roofline import machine_of

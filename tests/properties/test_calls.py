@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import tzwc
-from tests.conftest import examples
 from tests.properties.checks import compiled, derivatives, eager_oracle, observe, state_of
 from tests.properties.oracle import Oracle
 from tests.properties.programs import Program, programs
+from tests.support.examples import examples
 
 _MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "no_grad": torch.no_grad,

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tests.conftest import examples
 from tests.properties.checks import NAMES, compiled, derivatives, eager_oracle, observe
 from tests.properties.oracle import Oracle
 from tests.properties.programs import Program, programs
+from tests.support.examples import examples
 from tzwc.ops.conv import all_algorithms
 
 _SELECTIONS = st.lists(st.sampled_from(NAMES), unique=True).map(lambda chosen: sorted(chosen, key=NAMES.index))

@@ -10,10 +10,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import examples
 from tests.properties.checks import compiled, derivatives, eager_oracle
 from tests.properties.programs import Program, programs
 from tests.support.dynamo_testing import through_dynamo
+from tests.support.examples import examples
 
 
 @pytest.fixture(autouse=True)

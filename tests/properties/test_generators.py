@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from tests.conftest import examples
 from tests.properties.checks import derivatives, eager_oracle, observe
 from tests.properties.draft import Draft, Statement, Value
 from tests.properties.layers import LAYERS
 from tests.properties.oracle import Oracle
 from tests.properties.programs import Program, programs
 from tests.properties.surroundings import SURROUNDINGS
+from tests.support.examples import examples
 
 
 @pytest.mark.parametrize("statement", [*LAYERS, *SURROUNDINGS], ids=lambda s: s.__name__)

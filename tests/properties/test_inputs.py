@@ -9,11 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.conftest import examples
 from tests.properties.checks import compiled, eager_oracle, observe
 from tests.properties.inputs import Input, inputs
 from tests.properties.oracle import Oracle
 from tests.properties.programs import Program, programs
+from tests.support.examples import examples
 
 
 @settings(max_examples=examples(16))

@@ -11,10 +11,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, fx
 
-from tests.conftest import examples
 from tests.properties.checks import eager_oracle
 from tests.properties.oracle import Oracle
 from tests.properties.programs import Program, programs
+from tests.support.examples import examples
 from tzwc.errors import CaptureError
 from tzwc.ir.snapshot import copy_graph
 from tzwc.partition.partitioner import split

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from torch import Tensor, fx
 
 import tzwc
-from tests.conftest import examples
+from tests.support.examples import examples
 from tests.support.model_strategies import build, example_input, specs
 from tests.support.programs import HyperConv, example
 from tzwc.models import TerminatorSpec

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 import tzwc
-from tests.robustness.test_checkpoints import valid as checkpoint
-from tests.robustness.test_data_files import SPEC, idx, image, npy
-from tests.robustness.test_measurements import CHOICE, KEY, LEGAL, PROBLEM, entry
+from tests.support.checkpoint_files import valid as checkpoint
+from tests.support.data_files import SPEC, idx, image, npy
 from tests.support.hostile_input import answer
+from tests.support.measurement_files import CHOICE, KEY, LEGAL, PROBLEM, entry
 from tests.support.tiny_model import Tiny
 from tzwc.autotune.choice import choose
 from tzwc.bench.journal import Journal

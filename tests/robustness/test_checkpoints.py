@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import json
 import pickle
 from pathlib import Path
@@ -18,28 +16,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from tests.conftest import examples
+from tests.support.checkpoint_files import trainer, valid
+from tests.support.examples import examples
 from tests.support.hostile_input import answer, damaged, data, mutated
-from tests.support.training_toy import RECIPE, make_data, make_model
 from tzwc.errors import TzwcError
-from tzwc.training import Checkpoint, CheckpointError, Trainer
+from tzwc.training import Checkpoint, CheckpointError
 from tzwc.training.prediction import predict
-
-
-def trainer() -> Trainer:
-    return Trainer(make_model(), make_data(), dataclasses.replace(RECIPE, epochs=1, flip=False, crop=0))
-
-
-@functools.cache
-def valid() -> bytes:
-    """A checkpoint of one step."""
-    from tempfile import TemporaryDirectory
-
-    trained = trainer()
-    trained.fit(steps=1)
-    with TemporaryDirectory() as folder:
-        trained.checkpoint().save(Path(folder) / "x")
-        return (Path(folder) / "x").read_bytes()
 
 
 def metadata() -> dict[str, Any]:

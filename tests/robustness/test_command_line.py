@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import tzwc
-from tests.conftest import examples
+from tests.support.examples import examples
 from tests.support.hostile_input import texts
 from tests.support.tiny_model import Tiny
 from tzwc.cli.main import app

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import tzwc
-from tests.conftest import examples
+from tests.support.examples import examples
 from tests.support.hostile_input import answer, objects, texts
 from tests.support.tiny_model import Tiny
 from tzwc.errors import InvalidArgumentError, TzwcError

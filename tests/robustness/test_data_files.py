@@ -2,56 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
-import io
-import struct
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import examples
+from tests.support.data_files import SPEC, archive, idx, image, npy
+from tests.support.examples import examples
 from tests.support.hostile_input import answer, damaged, objects, texts
 from tzwc.data import DataError, Dataset, load
 from tzwc.errors import TzwcError
-from tzwc.models import terminator_spec
 from tzwc.training.prediction import read_input
-
-SPEC = terminator_spec("digits")
-
-
-def idx(*sizes: int) -> bytes:
-    """An IDX file of as many axes."""
-    content = bytes(i % 10 for i in range(int(np.prod(sizes))))
-    return struct.pack(f">HBB{len(sizes)}I", 0, 8, len(sizes), *sizes) + content
-
-
-@functools.cache
-def npy(dtype: str = "u1", shape: tuple[int, ...] = (8, 8)) -> bytes:
-    """An array of ones in a ``.npy`` file."""
-    file = io.BytesIO()
-    np.save(file, np.ones(shape, np.dtype(dtype)), allow_pickle=True)
-    return file.getvalue()
-
-
-def archive() -> bytes:
-    """An ``.npz`` file, which numpy.load opens whatever its name."""
-    file = io.BytesIO()
-    np.savez(file, a=np.ones((8, 8)))
-    return file.getvalue()
-
-
-def image(kind: str) -> bytes:
-    """A small picture."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8), (1, 2, 3)).save(file, kind)
-    return file.getvalue()
 
 
 def a_data_set(found: Any) -> None:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import examples
+from tests.support.examples import examples
 from tests.support.hostile_input import answer, mutated, objects, texts
 from tzwc.errors import InvalidArgumentError, SpecError, TzwcError
 from tzwc.models import LocalSpec, SlowNetSpec, TerminatorSpec, terminator_spec

@@ -19,12 +19,12 @@ from torch import nn
 
 import tzwc
 import tzwc.data.files
-from tests.robustness.test_checkpoints import valid as checkpoint
-from tests.robustness.test_data_files import SPEC, archive, npy
-from tests.robustness.test_released import valid
+from tests.support.checkpoint_files import valid as checkpoint
+from tests.support.data_files import SPEC, archive, npy
 from tests.support.raising_objects import unkind
 from tests.support.tiny_model import Tiny
 from tests.support.training_toy import RECIPE, make_data, make_model
+from tests.support.valid_files import valid
 from tzwc.data import DataError, load
 from tzwc.errors import InvalidArgumentError, SpecError
 from tzwc.inspection.load import load_stage, pairs

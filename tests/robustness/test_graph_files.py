@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import examples
+from tests.support.examples import examples
 from tests.support.hostile_input import answer, damaged, data, mutated, texts
 from tests.support.inspection_cases import case
 from tzwc.errors import InvalidArgumentError

@@ -15,18 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tzwc.util.disk_cache
-from tests.conftest import examples
+from tests.support.examples import examples
 from tests.support.hostile_input import damaged, data, mutated
+from tests.support.measurement_files import CHOICE, KEY, LEGAL, PROBLEM, entry
 from tzwc.autotune.calibration import built_in, read_samples, write_samples
 from tzwc.autotune.choice import choose
 from tzwc.autotune.fingerprint import fingerprint
-from tzwc.autotune.workload import problem_to_dict
 from tzwc.bench.journal import Journal
-from tzwc.ops.conv import Problem, legal_algorithms
 from tzwc.util.disk_cache import Store, TuningWarning
-
-PROBLEM = Problem(2, 8, 8, 8, (64,), (15,), ((7, 7),))
-LEGAL = legal_algorithms(PROBLEM)[0]
 
 
 @functools.cache
@@ -34,10 +30,6 @@ def calibration() -> dict[str, Any]:
     """Enough of the table that comes with tzwc for every algorithm to have a prediction."""
     samples = [s for s in built_in() if s.problem.direction == "forward" and s.problem.axes == 1]
     return write_samples(samples[:24])
-
-
-KEY = {"machine": fingerprint("cpu"), "problem": problem_to_dict(PROBLEM), "algorithms": sorted(LEGAL)}
-CHOICE = {"seconds": {"native": 1e-3, "fft": 2e-3}, "winner": "native", "failed": {}}
 
 
 def chosen(store: Store, tune: Any) -> None:
@@ -93,10 +85,6 @@ def test_damaged_files(tmp_path_factory: pytest.TempPathFactory, draw: st.DataOb
         path.write_bytes(draw.draw(damaged(entry(kind, key, value).encode())))
     chosen(store, "model")
     chosen(store, "measure")
-
-
-def entry(kind: str, key: Any, value: Any) -> str:
-    return json.dumps({"format": "tzwc tuning", "schema": 1, "kind": kind, "key": key, "value": value})
 
 
 @settings(max_examples=examples(8))

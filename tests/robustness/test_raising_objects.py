@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import tzwc
-from tests.conftest import examples
-from tests.robustness.test_measurements import PROBLEM
-from tests.robustness.test_released import valid
+from tests.support.examples import examples
 from tests.support.hostile_input import answer
+from tests.support.measurement_files import PROBLEM
 from tests.support.raising_objects import METHODS, VALUES, unkind, unkind_objects
 from tests.support.tiny_model import Tiny
+from tests.support.valid_files import valid
 from tzwc.autotune.choice import choose
 from tzwc.data import Dataset, load
 from tzwc.errors import TzwcError

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +9,11 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import examples
+from tests.support.examples import examples
 from tests.support.hostile_input import answer, objects, texts
+from tests.support.valid_files import valid
 from tzwc.errors import InvalidArgumentError
 from tzwc.models import Terminator, load_released
-
-TINY = Path(__file__).parents[1] / "fixtures" / "released_tiny.npz"
-
-
-@functools.cache
-def valid() -> dict[str, Any]:
-    with np.load(TINY, allow_pickle=False) as file:
-        found = {name: file[name] for name in file.files}
-    return {name.removeprefix("state/"): value for name, value in found.items() if name.startswith("state/")} or found
 
 
 def checked(found: Any) -> None:

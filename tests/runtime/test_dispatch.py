@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import tzwc
 from tests.support.compiled_testing import compiled
-from tests.tracing.test_faithful import Written, X, pair
+from tests.support.faithful import Written, X, pair
 from tzwc.runtime.dispatch import Dispatcher
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.tracing.test_faithful import Written, X, pair
+from tests.support.faithful import Written, X, pair
 from tzwc.runtime.module_guard import ModuleGuard, WrittenEntries
 
 

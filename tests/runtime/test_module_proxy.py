@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import tzwc
 from tests.support.compiled_testing import compiled
-from tests.tracing.test_faithful import X, pair
+from tests.support.faithful import X, pair
 from tzwc.runtime.compiled_module import CompiledModule
 from tzwc.runtime.submodules import Submodules
 

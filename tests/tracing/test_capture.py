@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import tzwc
+from tests.support.faithful import Written
 from tests.support.programs import HyperConv, WithBuffers, example
-from tests.tracing.test_faithful import Written
 from tzwc.ir.graph import location
 from tzwc.tracing.capture import Capture
 

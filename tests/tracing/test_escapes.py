@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 import tzwc
-from tests.tracing.test_faithful import Written, X, pair
+from tests.support.faithful import Written, X, pair
 
 
 class _Plain:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import tzwc
-from tests.tracing.test_faithful import Written, X, pair
+from tests.support.faithful import Written, X, pair
 from tzwc.tracing import Counter
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import tzwc
-from tests.tracing.test_faithful import Written, X, pair
+from tests.support.faithful import Written, X, pair
 
 
 def _gives_data(module: Any, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import tzwc
-from tests.tracing.test_faithful import Written, X, pair
+from tests.support.faithful import Written, X, pair
 from tzwc.tracing.random_generators import same_randomness
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import tzwc
-from tests.tracing.test_faithful import Hundred, Written, X, pair
+from tests.support.faithful import Hundred, Written, X, pair
 
 
 class _Inherited(Hundred):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import tzwc
-from tests.tracing.test_faithful import Written, X
+from tests.support.faithful import Written, X
 from tzwc.tracing.verify import difference, disagreement
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import tzwc
-from tests.tracing.test_faithful import Written, X, pair
+from tests.support.faithful import Written, X, pair
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tzwc.util.disk_cache
-from tests.conftest import examples
+from tests.support.examples import examples
 from tzwc.util.disk_cache import LARGEST, Store, TuningWarning, seconds_of
 
 KEY = {"machine": {"cpu": "x"}, "problem": {"batch": 1, "lengths": (3, 4)}}

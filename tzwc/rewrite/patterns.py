@@ -1,4 +1,4 @@
-"""Patterns that describe a few calls of a graph and name their parts; :mod:`tzwc.rewrite.rules` rewrites what they find.
+"""Patterns of a few calls of a graph, with names for their parts; :mod:`tzwc.rewrite.rules` rewrites what they find.
 
 >>> op(aten.mul.Tensor, op(aten.mul.Tensor, any_("z"), any_("k"), commutative=True), any_("z"), commutative=True)
 

@@ -79,8 +79,8 @@ class Store:
     """Remembered measurements.
 
     Args:
-        folder: where the files lie; by default ``tuning`` in :func:`tzwc.util.paths.cache_directory`. Made when it is first
-            needed.
+        folder: where the files lie; by default ``tuning`` in :func:`tzwc.util.paths.cache_directory`. Made when it is
+            first needed.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

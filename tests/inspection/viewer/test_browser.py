@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.inspection.viewer.test_page import hostile_report
+from tests.support.hostile_report import hostile_report
 from tests.support.viewer_programs import aten, call, report, stages
 from tzwc.inspection import Report
 from tzwc.inspection.viewer import render_page

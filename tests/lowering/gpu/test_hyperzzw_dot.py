@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.cross_compile.conftest import needs_triton
 from tests.support.gpu_models import Dots, Long
+from tests.support.triton import needs_triton
 from tzwc.cross_compile import Process, Program, lower
 from tzwc.cross_compile.worker.arithmetic import extern_bytes, transform_passes
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tests.cross_compile.conftest import needs_triton
+from tests.support.triton import needs_triton
 from tzwc.cross_compile import TARGETS
 from tzwc.lowering.gpu import fused_dot, select_kernels
 from tzwc.ops import hyperzzw_dot

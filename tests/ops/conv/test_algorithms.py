@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import examples
 from tests.support.convolution_problems import loop, numbers, operands, pair, problems, reference, same
+from tests.support.examples import examples
 from tzwc.errors import InvalidArgumentError
 from tzwc.ops.conv import (
     Algorithm,

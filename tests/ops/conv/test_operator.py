@@ -8,8 +8,8 @@ import torch._dynamo.testing
 import torch.nn.functional as F
 from hypothesis import given, settings
 
-from tests.conftest import examples
 from tests.support.convolution_problems import numbers, operands, problems, reference, same
+from tests.support.examples import examples
 from tzwc.errors import InvalidArgumentError
 from tzwc.ops import convolution, normalize_padding, prepare_kernel, prepared_convolution
 from tzwc.ops.conv import Problem, all_algorithms, legal_algorithms

@@ -1,4 +1,4 @@
-"""The block of :mod:`tzwc.bench.capture.lazy_terminator`: gated units, interactions, local branches and their concatenation.
+"""The block of :mod:`tzwc.bench.capture.lazy_terminator`: gated units, interactions and local branches, concatenated.
 
 Kept as researchers write such code: do not tidy it.
 """

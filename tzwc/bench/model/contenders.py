@@ -38,7 +38,7 @@ ALLOCATOR: Final[Mapping[str, str]] = {
     "THP_MEM_ALLOC_ENABLE": "1",
 }
 """Makes glibc keep large buffers that were freed, instead of giving them back and faulting in every page again, and
-PyTorch ask for huge pages, of which there are fewer. (tzwc does both for its graphs by itself: see tzwc.lowering.buffer_pool.)"""
+PyTorch ask for huge pages, of which there are fewer. (tzwc does both for its own graphs: tzwc.lowering.buffer_pool.)"""
 
 _ONLY_INDUCTOR = ("contiguous", "reduce_overhead", "max_autotune", "freezing", "freezing_max_autotune")
 _ONLY_INFERENCE = ("freezing", "freezing_max_autotune")

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from torch import Tensor
 
-from tzwc.native.loader import extension
 from tzwc.native.python_watch import PythonDictWatch, PythonTensorWatch
 from tzwc.native.watch import DictWatch, TensorWatch, native_dict_watch, native_tensor_watch
 
@@ -31,22 +29,3 @@ class Twin:
         if self.module is None:
             return PythonDictWatch(dicts)
         return native_dict_watch(self.module, dicts, self.lockstep)
-
-
-@pytest.fixture(scope="session")
-def native() -> Twin:
-    if not extension.wait(BUILD_SECONDS):
-        pytest.skip(f"no native watches: {extension.reason}")
-    return Twin(extension.module)
-
-
-@pytest.fixture(params=["python", "native", "lockstep"])
-def dict_twin(request: pytest.FixtureRequest) -> Twin:
-    if request.param == "python":
-        return Twin()
-    return Twin(request.getfixturevalue("native").module, lockstep=request.param == "lockstep")
-
-
-@pytest.fixture(params=["python", "native"])
-def twin(request: pytest.FixtureRequest) -> Twin:
-    return Twin() if request.param == "python" else request.getfixturevalue("native")
