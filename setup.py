@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
@@ -22,10 +22,12 @@ class BuildPy(build_py):
 
     def finalize_options(self) -> None:
         for name in LINKED:
-            package = f"tzwc.{name}"
-            if not Path("tzwc", name, "__init__.py").is_file() and package not in self.distribution.packages:
-                self.distribution.packages.append(package)
-                self.distribution.package_dir = {**(self.distribution.package_dir or {}), package: name}
+            if Path("tzwc", name, "__init__.py").is_file():
+                continue
+            folders = {f"tzwc.{name}": name}
+            folders |= {f"tzwc.{name}.{inner}": f"{name}/{inner.replace('.', '/')}" for inner in find_packages(name)}
+            self.distribution.packages.extend(folders.keys() - set(self.distribution.packages))
+            self.distribution.package_dir = {**(self.distribution.package_dir or {}), **folders}
         super().finalize_options()
 
 

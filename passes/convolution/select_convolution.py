@@ -2,9 +2,9 @@
 
 The candidates are the algorithms of :mod:`tzwc.ops.conv`; each says itself whether it is legal, and
 :func:`tzwc.autotune.choose` predicts or measures which is the fastest at the sizes seen at capture. Padding of the
-input (zeros or periods) and reversed taps become part of the convolution, so that an algorithm can do better than write them
-out. A kernel that does not depend on the input becomes two calls, ``prepare_kernel`` and ``prepared_convolution``, so
-that a later pass can keep its spectrum or matrix. On a GPU, several values that share their kernels become one batch
+input (zeros or periods) and reversed taps become part of the convolution, so that an algorithm can do better than write
+them out. A kernel that does not depend on the input becomes two calls, ``prepare_kernel`` and ``prepared_convolution``,
+so that a later pass can keep its spectrum or matrix. On a GPU, several values that share their kernels become one batch
 (:mod:`tzwc.passes.convolution.stacked_values`).
 
 Options: ``convolution`` (``"auto"``, or the name of an algorithm, taken wherever it is legal), ``tune``, ``exact``.

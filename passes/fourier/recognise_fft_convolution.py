@@ -1,8 +1,8 @@
 """Recognise convolutions that a program computes by Fourier transforms of its own.
 
 ``irfft(rfft(x, n=N) · rfft(k, n=N), n=N)[…, a:b]``, in one axis or more, is a circular convolution of ``N`` points of
-which a part is read. Where :mod:`tzwc.passes.fourier.circular` proves that no wrapped term is in that part, it is a linear
-one, ``y[t] = Σ_j k[j] · x[t - j]``, and becomes a call that the passes behind this one understand. Read are:
+which a part is read. Where :mod:`tzwc.passes.fourier.circular` proves that no wrapped term is in that part, it is a
+linear one, ``y[t] = Σ_j k[j] · x[t - j]``, and becomes a call that the passes behind this one understand. Read are:
 
 - ``rfft``/``irfft`` and ``fft``/``ifft(…).real``, also ``2`` and ``n``, over the last axes, and any ``norm``, with real
   factors between them (:mod:`tzwc.passes.fourier.fourier_calls`);

@@ -1,7 +1,7 @@
 """Calibration: a sequence of problems measured with every algorithm in every direction, once per machine.
 
-The problems are drawn as :mod:`tzwc.autotune.random_problems` says, small enough that a hundred fit into the time. Every
-few seconds what there is so far is stored, so an interruption loses next to nothing; a later calibration that is
+The problems are drawn as :mod:`tzwc.autotune.random_problems` says, small enough that a hundred fit into the time.
+Every few seconds what there is so far is stored, so an interruption loses next to nothing; a later calibration that is
 interrupted early does not replace a longer one.
 """
 

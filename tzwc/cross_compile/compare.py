@@ -1,4 +1,4 @@
-"""What tzwc saves on a GPU, by the model of :mod:`tzwc.cross_compile.cost`: its program against that of torch.compile."""
+"""What tzwc saves on a GPU, by the model of :mod:`tzwc.cross_compile.cost`, against plain torch.compile."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Graphs and stages as JSON-safe dictionaries, and back.
 
 Nothing in a dictionary is ever imported, evaluated or unpickled: functions are looked up in a fixed list (see
-:mod:`tzwc.inspection.formats.call_targets`), names have to be plain identifiers because torch.fx pastes them into source
-code, and shapes are descriptions only. So a dictionary from an untrusted source can be read; running the graph then executes
-tensor operators and nothing else.
+:mod:`tzwc.inspection.formats.call_targets`), names have to be plain identifiers because torch.fx pastes them into
+source code, and shapes are descriptions only. So a dictionary from an untrusted source can be read; running the graph
+then executes tensor operators and nothing else.
 """
 
 from __future__ import annotations
