@@ -16,10 +16,11 @@ from tests.properties.oracle import Oracle
 from tests.properties.programs import Program, programs
 from tests.support.examples import examples
 from tzwc.errors import CaptureError
+from tzwc.inspection import Stage
 from tzwc.ir.snapshot import copy_graph
 from tzwc.partition.partitioner import split
 from tzwc.passes import DEFAULT_PASSES
-from tzwc.rewrite.pass_manager import Pass, Stage, run_pipeline
+from tzwc.rewrite.pass_manager import Pass, run_pipeline
 from tzwc.tracing.capture import Capture, capture_call
 
 OPTIONS = {"cache_bytes": None, "convolution": "auto", "tune": "model", "exact": False, "grad": False}
@@ -106,8 +107,8 @@ def test_stages_survive_json_and_run(program: Program, training: bool) -> None:
     graph = captured(program, training)
     module = copy.copy(graph.module)
     names = {slot.name: slot.path for slot in graph.slots}
-    stages = run_pipeline(module, DEFAULT_PASSES, options=OPTIONS, static_slots=frozenset(names), slots=names)
-    for stage in stages:
+    records = run_pipeline(module, DEFAULT_PASSES, options=OPTIONS, static_slots=frozenset(names), slots=names)
+    for stage in map(Stage.of, records):
         back = Stage.from_json(stage.to_json())
         assert back.to_json() == stage.to_json()
         assert back.slots == stage.slots

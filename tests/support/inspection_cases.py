@@ -11,8 +11,9 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import InputKind
 
+from tzwc.inspection import Stage
 from tzwc.ir.graph import insert_call
-from tzwc.rewrite.pass_manager import Pass, PassContext, Stage, run_pipeline
+from tzwc.rewrite.pass_manager import Pass, PassContext, run_pipeline
 
 
 class Layers(nn.Module):
@@ -128,7 +129,8 @@ def case(name: str) -> Case:
     module = MODULES[name]()
     program = export(module, (torch.randn(4, 3, 8, 8),), strict=False, dynamic_shapes=({0: Dim("batch")},))
     slots, values = _slots(module, program)
-    stages = run_pipeline(program.graph_module, [NOTHING, SWAP], options={}, static_slots=frozenset(slots))
+    records = run_pipeline(program.graph_module, [NOTHING, SWAP], options={}, static_slots=frozenset(slots))
+    stages = [Stage.of(record) for record in records]
     return Case(stages, program.graph_module, slots, values, torch.randn(6, 3, 8, 8))
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from tzwc.inspection import Report, SpecialisationInfo
+from tzwc.inspection import Report, SpecialisationInfo, Stage
 from tzwc.ir.remarks import Remark
-from tzwc.rewrite.pass_manager import Stage
 
 Build = Callable[[fx.Graph], Any]
 

@@ -78,6 +78,7 @@ def test_on_gpus_every_process_takes_its_own(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", done.append)
     monkeypatch.setattr(dist, "init_process_group", done.append)
+    monkeypatch.setattr(dist, "get_backend", lambda: done[1])
     monkeypatch.setattr(dist, "destroy_process_group", lambda: done.append("end"))
     for name, value in (("WORLD_SIZE", "4"), ("RANK", "3"), ("LOCAL_RANK", "1")):
         monkeypatch.setitem(os.environ, name, value)

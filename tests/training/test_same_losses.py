@@ -89,11 +89,12 @@ def test_compiled_and_eager_losses_are_equal(spec: TerminatorSpec, backend: str,
 def test_from_zero_only_biases_before_a_standardisation_part() -> None:
     runs = run_both(PLAIN, "eager", KAR3, lambda _: None)
     # An entry of a bias moves by 3 lr a step at most, in either run, and a norm no more than the sum of its entries:
-    # those of the mixers (1 and 12) and bottlenecks (12 each), since the penalty leaves the RGUs' out.
-    assert gap(runs) < 2 * 20 * 3 * KAR3.lr * (1 + 12 + 12 + 12) * KAR3.norm_penalty
+    # those of the mixers (1 and 12), bottlenecks (12 each) and local offsets (1 and 12), since the penalty leaves the
+    # RGUs' out.
+    assert gap(runs) < 2 * 20 * 3 * KAR3.lr * (1 + 12 + 12 + 12 + 1 + 12) * KAR3.norm_penalty
     parameters = zip(runs[0].model.named_parameters(), runs[1].model.parameters(), strict=True)
     apart = {name for (name, a), b in parameters if (a - b).abs().max() > 1e-8}
-    standardised = (".rgu_x.output.bias", ".rgu_w.output.bias", ".mixer.bias", ".bottleneck.bias")
+    standardised = (".rgu_x.output.bias", ".rgu_w.output.bias", ".mixer.bias", ".bottleneck.bias", ".offset")
     assert all(name.endswith(standardised) for name in apart), apart
     # Without the penalty, which alone depends on them, the losses are equal.
     without = dataclasses.replace(KAR3, norm_penalty=0.0)
