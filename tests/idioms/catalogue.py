@@ -13,6 +13,7 @@ from tests.idioms import (
     parameters,
     side_effects,
     sizes,
+    values,
 )
 from tests.idioms.idiom import Manner
 
@@ -21,6 +22,7 @@ __all__ = ["CATALOGUE", "Manner"]
 CATALOGUE: tuple[Manner, ...] = (
     *lazy.MANNERS,
     *sizes.MANNERS,
+    *values.MANNERS,
     *side_effects.MANNERS,
     *parameters.MANNERS,
     *composed.MANNERS,

@@ -2,53 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 import tzwc
-from tests.support.processes import spawn
-from tests.support.programs import HyperConv, WithBuffers, example
-from tzwc.runtime.compiled_module import CompiledModule
-
-Loss = Callable[[Tensor], Tensor]
-
-
-def hyper_conv() -> HyperConv:
-    torch.manual_seed(0)
-    return HyperConv().double()
-
-
-def compiled(model: nn.Module, backend: object = "eager") -> CompiledModule:
-    return tzwc.compile(model, backend=backend)
-
-
-def square(y: Tensor) -> Tensor:
-    return y.square().sum()
-
-
-def eager_gradients(batches: list[Tensor], loss: Loss = square) -> list[Tensor]:
-    model = hyper_conv()
-    for x in batches:
-        loss(model(x)).backward()
-    return [p.grad for p in model.parameters() if p.grad is not None]
-
-
-def assert_gradients(model: nn.Module, expected: list[Tensor], factor: float = 1.0) -> None:
-    found = [p.grad for p in model.parameters() if p.grad is not None]
-    assert len(found) == len(expected)
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, factor * b, rtol=0, atol=1e-12 * factor * max(1.0, b.abs().max().item()))
-
-
-BATCHES = [example(batch, seed=batch) for batch in (5, 3, 5, 2)]
+from tests.runtime.test_distributed import BATCHES
+from tests.support.gradients import assert_gradients, compiled, eager_gradients, hyper_conv, square
+from tests.support.programs import WithBuffers, example
 
 
 def test_one_code_for_all_batch_sizes_has_gradients() -> None:
@@ -208,85 +172,6 @@ def test_transforms_through_a_compiled_module() -> None:
         called, torch.func.functional_call(eager, {k: 2 * v for k, v in parameters.items()}, (x,))
     )
     torch.testing.assert_close(fast(x), eager(x))
-
-
-def _worker(rank: int, rendezvous: str, results: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    torch.set_num_threads(1)
-    fast = compiled(hyper_conv())
-    parallel = DistributedDataParallel(fast)
-    own = BATCHES[2 * rank : 2 * rank + 2]
-    square(parallel(own[0])).backward()  # every step synchronised
-    plain = [p.grad.clone() for p in fast.parameters() if p.grad is not None]
-    parallel.zero_grad()
-    with parallel.no_sync(), fast.accumulate():
-        square(parallel(own[0])).backward()
-    square(parallel(own[1])).backward()
-    accumulated = [p.grad.clone() for p in fast.parameters() if p.grad is not None]
-    refused = ""
-    try:
-        with fast.accumulate():
-            parallel(own[0])
-    except tzwc.AccumulationError as error:
-        refused = str(error)
-    torch.save((plain, accumulated, refused), f"{results}{rank}")
-    del parallel  # before the group: its destructor must not run under Python's lock
-    gc.collect()
-    dist.destroy_process_group()
-
-
-def test_two_processes(tmp_path: Path) -> None:
-    assert spawn(_worker, str(tmp_path / "rendezvous"), str(tmp_path / "result")) == [0, 0]
-    for rank in range(2):
-        plain, accumulated, refused = torch.load(tmp_path / f"result{rank}", weights_only=True)
-        for a, b in zip(plain, eager_gradients([BATCHES[0], BATCHES[2]]), strict=True):
-            torch.testing.assert_close(a, b / 2, rtol=1e-12, atol=1e-12)
-        for a, b in zip(accumulated, eager_gradients(BATCHES), strict=True):
-            torch.testing.assert_close(a, b / 2, rtol=1e-12, atol=1e-12)
-        assert "no_sync()" in refused
-
-
-def _fsdp_worker(rank: int, rendezvous: str, results: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    torch.set_num_threads(1)
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
-
-    fast = compiled(hyper_conv())
-    optimizer_steps = []
-    mesh = init_device_mesh("cpu", (2,))
-    fully_shard(fast, mesh=mesh)
-    optimizer = torch.optim.SGD(fast.parameters(), 0.1)
-    for _ in range(2):
-        with torch.no_grad():
-            optimizer_steps.append(fast(BATCHES[0]).clone())
-        square(fast(BATCHES[0])).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    with torch.no_grad():
-        optimizer_steps.append(fast(BATCHES[0]).clone())
-    torch.save((optimizer_steps, [str(r) for r in fast.remarks]), f"{results}{rank}")
-    del fast, optimizer, mesh  # as above
-    gc.collect()
-    dist.destroy_process_group()
-
-
-def test_sharded_parameters_give_right_results_and_a_remark(tmp_path: Path) -> None:
-    assert spawn(_fsdp_worker, str(tmp_path / "rendezvous"), str(tmp_path / "result")) == [0, 0]
-    model = hyper_conv()
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    expected = []
-    for _ in range(2):
-        expected.append(model(BATCHES[0]).detach())
-        square(model(BATCHES[0])).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    expected.append(model(BATCHES[0]).detach())
-    for rank in range(2):
-        found, remarks = torch.load(tmp_path / f"result{rank}", weights_only=True)
-        for a, b in zip(found, expected, strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
-        assert any("manages parameters on its own" in remark for remark in remarks)
 
 
 def test_a_compiled_optimiser_step_renews_kept_values() -> None:

@@ -13,7 +13,7 @@ from torch._inductor import config as inductor_config
 from torch.fx.experimental.const_fold import split_const_subgraphs
 from torch.fx.experimental.proxy_tensor import make_fx
 
-import tzwc
+from tzwc import api
 from tzwc.errors import InvalidArgumentError
 
 __all__ = ["CONTENDERS", "Call", "build", "choose", "settings_of"]
@@ -64,7 +64,7 @@ def build(name: str, model: nn.Module, x: Tensor, backend: str) -> Call:
     if name == "eager":
         module = model
     elif name == "tzwc":
-        module = tzwc.compile(model, backend=backend)
+        module = api.compile(model, backend=backend)
     elif name == "const_fold":
         folded = _fold(model, x)
         module = folded if backend == "eager" else _compiled(folded, backend)

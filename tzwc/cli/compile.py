@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import nn
 from torch.utils import _pytree as pytree
 
-import tzwc
+from tzwc import api
 from tzwc.errors import InvalidArgumentError, TzwcError
 from tzwc.runtime.compiled_module import CompiledModule
 from tzwc.targets import InputSpec, default_inputs, parse_dtype, resolve
@@ -106,7 +106,7 @@ def run(request: Request) -> Outcome:
     specs = [InputSpec.parse(text) for text in request.inputs]
     torch.manual_seed(0)
     model = resolve(request.target).to(dtype).train(request.train)
-    fast = tzwc.compile(model, **request.options)
+    fast = api.compile(model, **request.options)
     generator = torch.Generator().manual_seed(0)
     inputs = [spec.make(dtype, generator) for spec in specs or default_inputs(model)]
     described = tuple(f"{str(x.dtype).removeprefix('torch.')}[{', '.join(map(str, x.shape))}]" for x in inputs)

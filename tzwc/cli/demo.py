@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-import tzwc
+from tzwc import api
 from tzwc.cli.demo_pictures import draw_kernels
 from tzwc.data import Dataset, load
 from tzwc.models import terminator
@@ -110,7 +110,7 @@ def run(settings: Settings, console: Console) -> bool:
     right = (eager_logits.argmax(1) == data.test.labels).double().mean().item()
     console.print(f"trained in {trainer.seconds:.0f} s: {right:.1%} of the held-out images are right\n")
 
-    fast = tzwc.compile(model, backend=settings.backend)
+    fast = api.compile(model, backend=settings.backend)
     with working("tzwc compiles"):
         compiled_logits = answers(fast, data.test, data.normalise, BATCH)
     exact = answers(copy.deepcopy(model).double(), data.test, data.normalise, BATCH)

@@ -92,11 +92,11 @@ def verify(
 ) -> None:
     """Compare the graph after every pass with the model in float64; exits with 1 when one is too far away."""
     with reported(trace):
-        import tzwc
+        from tzwc.debug.verify import verify as verify_module
 
         model, arguments, _ = _model(target, inputs, dtype)
         with working(f"verifying {type(model).__name__}"):
-            found = tzwc.verify(model, arguments, passes=_names(chosen), tolerance=tolerance, backend=backend)
+            found = verify_module(model, arguments, passes=_names(chosen), tolerance=tolerance, backend=backend)
         _show(found, json_)
         if not found.ok:
             raise typer.Exit(1)
@@ -118,11 +118,11 @@ def bisect(
     Prints a script that shows it again; exits with 1 when there is one.
     """
     with reported(trace):
-        import tzwc
+        from tzwc.debug.bisect import bisect as bisect_module
 
         model, arguments, setup = _model(target, inputs, dtype)
         with working(f"bisecting {type(model).__name__}"):
-            found = tzwc.bisect(
+            found = bisect_module(
                 model, arguments, passes=_names(chosen), tolerance=tolerance, backend=backend, setup=setup
             )
         _show(found, json_)

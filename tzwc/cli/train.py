@@ -212,7 +212,7 @@ def _warm_up(recipe: Recipe, epochs: object) -> float:
 def _run_by(runner: str, backend: str, model: nn.Module) -> Any:
     import torch
 
-    import tzwc
+    from tzwc import api
     from tzwc.errors import InvalidArgumentError
 
     if runner == "eager":
@@ -220,7 +220,7 @@ def _run_by(runner: str, backend: str, model: nn.Module) -> Any:
     if runner == "compile":
         return torch.compile(model, backend=backend)
     if runner == "tzwc":
-        return tzwc.compile(model, backend=backend)
+        return api.compile(model, backend=backend)
     raise InvalidArgumentError(f"--with {runner!r}: choose one of tzwc, compile, eager")
 
 

@@ -127,7 +127,7 @@ class CompiledModule(SharedModule):
         result = hit.graph(call.tensors, hit.tensors, keep)
         if hit.graph.captured.effects:
             hit.guard.accept_written()
-        if (why := hit.graph.not_lowered) and why not in self._bypassed:
+        if (why := hit.graph.code.not_lowered) and why not in self._bypassed:
             self._bypassed.add(why)
             self.remarks.append(Remark("lowering", "declined", "backend", f"the graph is not lowered: {why}"))
         self.__dict__["_level"] = hit.graph.level

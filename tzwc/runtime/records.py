@@ -52,7 +52,7 @@ def _info(name: str, specialisation: Specialisation) -> SpecialisationInfo:
         capture=CaptureInfo(
             "partial evaluation", specialisation.capture_seconds, tuple(map(str, captured.assumptions.entries))
         ),
-        timings={"lowering": specialisation.lowering_seconds},
+        timings={"lowering": specialisation.code.seconds},
         calls=specialisation.calls,
         slots=slots,
         notes=_notes(specialisation),

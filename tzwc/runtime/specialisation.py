@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,17 +12,14 @@ import torch
 
 from tzwc.errors import CaptureError
 from tzwc.inspection import Stage
-from tzwc.ir.graph import fake_mode_of, is_mutating
 from tzwc.ir.pytree import unflatten_result
 from tzwc.ir.remarks import Remark
-from tzwc.ir.symbolic_sizes import is_symbolic
-from tzwc.lowering.backend import Lowered, lower, not_lowered
-from tzwc.lowering.double_backward import finished
 from tzwc.native import watch_tensors
 from tzwc.options import CompileOptions
 from tzwc.partition.partitioner import Split, identical_results, results_as_captured, results_of, split
 from tzwc.partition.static_cache import StaticCache
 from tzwc.rewrite.pass_manager import run_pipeline
+from tzwc.runtime.lowered_code import LoweredCode
 from tzwc.tracing.assumptions import Assumption, AssumptionGuard
 from tzwc.tracing.capture import Capture
 from tzwc.tracing.parametrized import caching
@@ -62,10 +58,7 @@ class Specialisation:
         stages: the graph after every pass.
         split: its static and residual parts.
         cache: the kept values.
-        remarks: what lowering had to say.
-        not_lowered: why the newest call ran the graph operator by operator, although a backend was asked for code;
-            empty when it did not.
-        lowering_seconds: time spent in the backend so far.
+        code: its residual part, lowered.
         calls: how often it ran.
         outdated: whether an assumption of it has ever failed at a call; it serves again when they hold again.
     """
@@ -87,8 +80,6 @@ class Specialisation:
         self.outdated = False
         self._autocast = bool(active_autocast())  # at every call, since it is part of the cache key
         self._options = options
-        self.remarks: list[Remark] = []
-        self.lowering_seconds = 0.0
         static = frozenset(slot.name for slot in captured.slots) - varying
         results = results_of(captured.module.graph)
         stages = run_pipeline(
@@ -120,18 +111,18 @@ class Specialisation:
         self._pick_assumed = _picker([position[name] for name in captured.assumptions.slots])
         self._pick_residual = _picker([position[name] for name in self.split.slots])
         self.cache = StaticCache(self.split.program, [self._slots[i].name for i in read], options.check)
-        self._writes = any(map(is_mutating, self.split.residual.graph.nodes))
-        self._static_code: dict[tuple[Any, ...], Lowered] = {}
-        self._dynamic_code: Lowered | None = None
-        self.not_lowered = ""
-        self._failure = ""  # of the backend, in few words
-        self._proven: set[int] = set()  # identities of code that has run without an error
+        self.code = LoweredCode(self.split.residual, options, grad=grad)
 
     @property
     def level(self) -> str:
         """How the newest call ran, see :attr:`tzwc.CompiledModule.level`."""
         level = "whole graph with assumptions" if self.captured.assumptions.entries else "whole graph"
-        return f"{level}, not lowered: {self.not_lowered}" if self.not_lowered else level
+        return f"{level}, not lowered: {self.code.not_lowered}" if self.code.not_lowered else level
+
+    @property
+    def remarks(self) -> list[Remark]:
+        """What lowering had to say."""
+        return self.code.remarks
 
     @property
     def static_slot_paths(self) -> list[str]:
@@ -187,7 +178,7 @@ class Specialisation:
         with autocast_as(()) if self._autocast else nullcontext():  # what it converts is part of the graph
             kept = self.cache.get(static) if keep is None else keep(self, static)
             arguments = [*self._pick_residual(tensors), *kept, *inputs]
-            outputs = self._run(inputs, arguments)
+            outputs = self.code(inputs, arguments)
         if self._identical:
             outputs = list(outputs)
             for index, place in self._identical:
@@ -205,33 +196,6 @@ class Specialisation:
             return False
         tensors = self._fetch()
         return tensors is not None and self._assumed.violated(self._pick_assumed(tensors)) is None
-
-    def _run(self, inputs: Sequence[torch.Tensor], arguments: Sequence[torch.Tensor]) -> Sequence[Any]:
-        code = self._code_for(inputs, arguments)
-        outputs: Sequence[Any]
-        try:
-            outputs = code(*arguments)
-        except Exception as error:
-            # What has run before works, and what it raises is the module's own error or the caller's control flow
-            # (a checkpoint stops its recomputation so). After a write, a second run would write twice.
-            if code is self.split.residual or id(code) in self._proven or self._writes:
-                raise
-            outputs = self.split.residual(*arguments)
-            self.not_lowered = self._failure = not_lowered(self._options.backend, error)
-            self._replace(code)
-            reason = f"{self._options.backend!r} failed when it ran ({type(error).__name__}: {error})"
-            self.remarks.append(Remark("lowering", "declined", "backend", f"{reason}; the graph ran eagerly"))
-            return outputs
-        self._proven.add(id(code))
-        self.not_lowered = self._failure if code is self.split.residual else ""
-        return outputs
-
-    def _replace(self, failing: Lowered) -> None:
-        """Run the graph itself from now on where ``failing`` would be called."""
-        residual = self.split.residual
-        self._static_code = {key: residual if code is failing else code for key, code in self._static_code.items()}
-        if self._dynamic_code is failing:
-            self._dynamic_code = residual
 
     def _fits(self, tensors: list[torch.Tensor]) -> bool:
         """Whether tensors differ in ``requires_grad`` at most, which is part of the caller's key."""
@@ -252,44 +216,6 @@ class Specialisation:
         except (KeyError, IndexError):
             return None
         return tensors if all(isinstance(t, torch.Tensor) for t in tensors) else None
-
-    def _code_for(self, inputs: Sequence[torch.Tensor], arguments: Sequence[torch.Tensor]) -> Lowered:
-        key = tuple((t.shape, t.stride()) for t in inputs)
-        code = self._static_code.get(key)
-        if code is not None:
-            return code
-        if len(self._static_code) < self._options.static_sizes or not self._symbolic():
-            code = self._lower(arguments, symbolic=False)
-            self._static_code[key] = code
-            return code
-        if self._dynamic_code is None:
-            self._dynamic_code = self._lower(arguments, symbolic=True)
-        return self._dynamic_code
-
-    def _symbolic(self) -> bool:
-        placeholders = [n for n in self.split.residual.graph.nodes if n.op == "placeholder"]
-        return any(is_symbolic(size) for n in placeholders for size in n.meta["val"].shape)
-
-    def _lower(self, arguments: Sequence[torch.Tensor], *, symbolic: bool) -> Lowered:
-        start = time.perf_counter()
-        residual = self.split.residual
-        said: dict[str, Any] = {"tune": self._options.tune, "remarks": self.remarks}
-        try:
-            if symbolic:
-                values = [n.meta["val"] for n in residual.graph.nodes if n.op == "placeholder"]
-                # Captured values have no history, and a backend makes a backward only for what asks for a gradient.
-                fakes = [v.detach().requires_grad_(a.requires_grad) for v, a in zip(values, arguments, strict=True)]
-                code = lower(residual, fakes, self._options.backend, fake_mode_of(residual.graph), **said)
-            else:
-                code = lower(residual, arguments, self._options.backend, **said)
-            return code if code is residual else finished(code, residual, self.grad, self._options.keep_buffers)
-        except Exception as error:  # a backend may fail in any way; the graph itself still gives the answer
-            reason = f"{self._options.backend!r} failed ({type(error).__name__}: {error}); the graph runs eagerly"
-            self.remarks.append(Remark("lowering", "declined", "backend", reason))
-            self._failure = not_lowered(self._options.backend, error)
-            return residual
-        finally:
-            self.lowering_seconds += time.perf_counter() - start
 
 
 def _layout(tensor: torch.Tensor) -> tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]:

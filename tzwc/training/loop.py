@@ -220,19 +220,21 @@ class Trainer:
     def _batch(self) -> tuple[Tensor, Tensor]:
         """This process's part of the step's batch, as the model reads it."""
         epoch, step = divmod(self.step, self.steps_per_epoch)
-        order = torch.randperm(len(self.data.train), generator=torch.Generator().manual_seed(self._seed(1, epoch)))
+        order = torch.randperm(
+            len(self.data.train), generator=torch.Generator().manual_seed(self.recipe.seed_for(1, epoch))
+        )
         rows = order[step * self.recipe.batch : (step + 1) * self.recipe.batch].chunk(distributed.world())[
             distributed.rank()
         ]
         parameter = next(self.model.parameters())
         inputs = self.data.normalise(self.data.train.inputs[rows].to(parameter.device), parameter.dtype)
-        generator = torch.Generator().manual_seed(self._seed(2, self.step, distributed.rank()))
+        generator = torch.Generator().manual_seed(self.recipe.seed_for(2, self.step, distributed.rank()))
         inputs = augment(inputs, generator, crop=self.recipe.crop, flip=self.recipe.flip)
         return inputs, self.data.train.labels[rows].to(parameter.device)
 
     def _gradients(self, inputs: Tensor, labels: Tensor) -> tuple[float, float]:
         """Add up the gradients of all micro-batches; their mean loss, and the fraction that is right."""
-        torch.manual_seed(self._seed(3, self.step, distributed.rank()))
+        torch.manual_seed(self.recipe.seed_for(3, self.step, distributed.rank()))
         self.compiled.train()
         count = self.recipe.micro_batches
         parts = list(zip(inputs.chunk(count), labels.chunk(count), strict=True))
@@ -291,13 +293,6 @@ class Trainer:
         self.progress.epoch(self.history[-1])
         if after_epoch is not None:
             after_epoch(self)
-
-    def _seed(self, purpose: int, *numbers: int) -> int:
-        """A seed of its own for every purpose, epoch, step and process."""
-        seed = self.recipe.seed
-        for number in (purpose, *numbers):
-            seed = (seed * 6364136223846793005 + number + 1442695040888963407) % 2**63
-        return seed
 
     def _own_randomness(self) -> Any:
         """A context that leaves the caller's global generators as they are."""

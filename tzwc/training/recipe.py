@@ -119,6 +119,13 @@ class Recipe:
         """Of parameters and inputs."""
         return torch.float64 if self.precision == "float64" else torch.float32
 
+    def seed_for(self, purpose: int, *numbers: int) -> int:
+        """A seed of its own for every purpose, epoch, step and process."""
+        seed = self.seed
+        for number in (purpose, *numbers):
+            seed = (seed * 6364136223846793005 + number + 1442695040888963407) % 2**63
+        return seed
+
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser for ``parameters``.
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, fx, nn
 
-import tzwc
+from tzwc import api
 from tzwc.errors import TzwcError
 from tzwc.native import ensure_native, watch_tensors
 from tzwc.partition.static_cache import Check, StaticCache
@@ -94,7 +94,7 @@ def measure_check(model: nn.Module, x: Tensor, *, rounds: int = 200) -> CheckCos
         TzwcError: the model cannot be captured.
     """
     native = ensure_native(_BUILD_SECONDS)
-    fast = tzwc.compile(model, backend=_nothing, verify=False)
+    fast = api.compile(model, backend=_nothing, verify=False)
     with torch.no_grad():
         fast(x)
         if not fast.specialisations:

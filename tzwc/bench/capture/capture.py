@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import tzwc
+from tzwc import api
 from tzwc.bench.breaks import Breaks, count_breaks, quiet
 from tzwc.bench.cache.cache import Request as CacheRequest
 from tzwc.bench.cache.cache import facts
@@ -138,7 +138,7 @@ class _Running:
         self.module: Callable[..., Any] = self.model
         self.error = ""
         if name == "tzwc":
-            self.module = tzwc.compile(self.model, backend=backend)
+            self.module = api.compile(self.model, backend=backend)
         elif name != "eager":
             # Isolated: the contenders share their code, and would share its limit of compilations, too.
             settings: dict[str, Any] = {"backend": backend, "isolate_recompiles": True, **CONTENDERS[name]}

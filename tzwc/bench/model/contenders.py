@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-import tzwc
+from tzwc import api
 from tzwc.bench.capture.outcome import outcome_of
 from tzwc.errors import InvalidArgumentError
 
@@ -103,7 +103,7 @@ def build(name: str, model: nn.Module, backend: str) -> Callable[..., Any]:
     if base == "eager":
         return model
     if base == "tzwc":
-        return tzwc.compile(model, backend=backend)
+        return api.compile(model, backend=backend)
     compiled: Callable[..., Any] = torch.compile(model, backend=backend, options=dict(CONTENDERS[base]) or None)
     return compiled
 

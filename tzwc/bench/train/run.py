@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import torch
 
-import tzwc
+from tzwc import api
 from tzwc.autotune.fingerprint import fingerprint
 from tzwc.bench.devices import check_device, clock_of, name_of, wait
 from tzwc.bench.journal import Journal
@@ -268,7 +268,7 @@ def _trainer(contender: str, data: Dataset, spec: TerminatorSpec, request: Reque
     model = Terminator(spec).to(request.device)
     compiled: Any = model
     if contender == "tzwc":
-        compiled = tzwc.compile(model, backend=request.backend)
+        compiled = api.compile(model, backend=request.backend)
     elif contender != "eager":
         # Contenders share code objects: without isolation, one would run the graph that was compiled for another.
         settings: dict[str, Any] = {"isolate_recompiles": True, "options": dict(CONTENDERS[contender]) or None}
