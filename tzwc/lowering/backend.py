@@ -24,6 +24,8 @@ from tzwc.autotune.disturbance import working
 from tzwc.errors import InvalidArgumentError
 from tzwc.ir.logs import passes_log
 from tzwc.ir.remarks import Remark, RemarkKind
+from tzwc.lowering.gpu import for_devices
+from tzwc.lowering.matmul_pass import ProductPass
 from tzwc.util.argument_checks import shown
 
 __all__ = ["INDUCTOR", "Backend", "Lowered", "check_backend", "compiled", "inductor_settings", "lower", "not_lowered"]
@@ -77,7 +79,6 @@ def inductor_settings(tune: Tune, remarks: list[Remark]) -> dict[str, Any]:
         tune: see :class:`tzwc.options.CompileOptions`.
         remarks: what is decided about products is added here.
     """
-    from tzwc.lowering.matmul_pass import ProductPass  # which imports Inductor, and takes seconds
 
     def say(kind: RemarkKind, reason: str, numbers: dict[str, float]) -> None:
         remarks.append(Remark("lowering", kind, "product", reason, numbers=numbers))
@@ -109,8 +110,6 @@ def lower(
     if backend == "eager":
         return module
     if any(example.device.type == "cuda" for example in examples):
-        from tzwc.lowering.gpu import for_devices  # which only GPUs need
-
         module = for_devices(module, examples)
     if mode is None:
         # Inductor caches compiled graphs on disk only where there is a shape environment.
