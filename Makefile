@@ -11,10 +11,10 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types unit all-tests gpu test-deep coverage format benchmark clean
+.PHONY: help demo test lint types unit all-tests gpu test-deep coverage format benchmark clean test-portable
 
 help:  ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(DEMO_READY)  ## Train the digits model, compile it, check it against eager and measure it
 	$(BIN)/tzwc demo
@@ -35,6 +35,13 @@ unit: $(TEST_READY)  ## pytest without what is slow, for every day; a process fo
 
 all-tests: $(TEST_READY)  ## pytest, all of it
 	$(PYTEST)
+
+PORTABLE := $(BIN)/python -m pytest -q --durations=3 -n 2 --dist=loadfile -m 'portable and not slow and not inductor'
+
+test-portable: $(TEST_READY)  ## What depends on the processor, as with AVX2, as without, and where oneDNN refuses
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(PORTABLE)
+	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default $(PORTABLE)
+	$(PORTABLE) --refuse-onednn
 
 gpu: $(TEST_READY)  ## With a CUDA GPU: its tests, then eager, torch.compile and tzwc on it, in eight minutes
 	$(BIN)/python benchmarks/gpu.py

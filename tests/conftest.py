@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from tests.support.examples import PROFILE
+from tzwc.native import loader
 
 pytest_plugins = ["tests.support.fixtures"]
 
@@ -27,11 +29,42 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Captures and compilations take as long as they take; what counts is the result, and that it can be repeated.
 settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 # An hour and more, `make test-deep`: other examples at every run, and those that failed first the next time.
+_HERE = Path(__file__).parent
 _FAILED = DirectoryBasedExampleDatabase(Path(__file__).parents[1] / ".hypothesis" / "examples")
 settings.register_profile(
     "deep", parent=settings.get_profile("default"), derandomize=False, max_examples=10_000, database=_FAILED
 )
 settings.load_profile(PROFILE)
+
+
+_PORTABLE = (
+    *("autotune", "lowering/test_matmul_pass.py", "ops/conv", "ops/test_matmul.py", "passes/convolution"),
+    *("runtime/test_compiled_changes.py", "runtime/test_compiled_module.py"),
+)
+"""What depends on the processor: its instruction set decides which code of ATen and oneDNN runs, and how it rounds."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--refuse-onednn", action="store_true", help="products by oneDNN raise, as on a processor without AVX-512"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where that is asked for, ATen's private product refuses float32 whatever this processor has."""
+    if not config.getoption("--refuse-onednn"):
+        return
+    load = loader.load_library
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("mkldnn_matmul: float32 is refused, as on a processor without AVX-512")
+
+    def load_refusing(path: Path) -> ModuleType:
+        module = load(path)
+        module.products_multiply = refuse  # type: ignore[attr-defined]
+        return module
+
+    loader.load_library = load_refusing
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +81,13 @@ def _draws(item: pytest.Item) -> bool:
     return hasattr(getattr(item, "obj", None), "hypothesis") or hasattr(module, "examples")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip GPU tests, with the reason, where there is no GPU; when deep, leave out what would only be repeated."""
+    """Mark what is ``portable``; skip GPU tests, with the reason, where there is no GPU; when deep, only draw."""
+    portable = [_HERE / name for name in _PORTABLE]
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in portable):
+            item.add_marker("portable")
     if PROFILE == "deep":
         config.hook.pytest_deselected(items=[item for item in items if not _draws(item)])
         items[:] = filter(_draws, items)

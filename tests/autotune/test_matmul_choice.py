@@ -16,6 +16,12 @@ from tzwc.autotune.matmul_choice import ATEN, ONEDNN, Operand, choose
 A, B = Operand((4, 16, 8), (0, 8, 1)), Operand((4, 8, 16), (128, 16, 1))
 
 
+@pytest.fixture(autouse=True)
+def _callable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN can be called, whatever this machine has."""
+    monkeypatch.setattr(tzwc.autotune.matmul_choice, "available", lambda: True)
+
+
 @pytest.fixture
 def timer(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> FakeTimer:
     """ATen's products take as long as the parameter says, oneDNN's a second."""
@@ -99,4 +105,15 @@ def test_nothing_is_chosen_without_a_comparison(
 
     monkeypatch.setattr(torch, "bmm", fail)
     assert choose(A, B, store=Store(tmp_path), timer=timer) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("timer", [2.0], indirect=True)
+def test_nothing_is_measured_where_onednn_cannot_be_called(
+    timer: FakeTimer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ATen was measured again at each lowering, or its products were remembered as oneDNN's."""
+    monkeypatch.setattr(tzwc.autotune.matmul_choice, "available", lambda: False)
+    assert choose(A, B, store=Store(tmp_path), timer=timer) == {}
+    assert timer.calls == 0
     assert list(tmp_path.iterdir()) == []

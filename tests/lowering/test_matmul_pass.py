@@ -20,8 +20,7 @@ from tzwc.ir.remarks import RemarkKind
 from tzwc.lowering import matmul_pass
 from tzwc.lowering.matmul_pass import ProductPass
 from tzwc.models.layers import pointwise
-from tzwc.native.loader import extension
-from tzwc.ops.matmul import available
+from tzwc.ops.matmul import available, obstacle
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -33,7 +32,7 @@ big = torch.randn(128, 128)
 def _faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take oneDNN's to be the faster."""
     if not available(BUILD_SECONDS):
-        pytest.skip(f"no products by oneDNN: {extension.reason or 'not in this build of torch'}")
+        pytest.skip(f"no products by oneDNN: {obstacle()}")
     monkeypatch.setattr(matmul_pass, "choose", lambda *_: {ONEDNN: 1e-3, ATEN: 2e-3})
 
 

@@ -15,7 +15,7 @@ from tzwc.autotune.fingerprint import fingerprint
 from tzwc.autotune.measure import Limits, measure
 from tzwc.autotune.ranks import same_on_all_ranks
 from tzwc.autotune.timers import Timer, timer_for
-from tzwc.ops.matmul import product
+from tzwc.ops.matmul import available, product
 from tzwc.util.disk_cache import Store, seconds_of
 from tzwc.util.modes import undisturbed
 
@@ -60,14 +60,16 @@ class Operand:
 def choose(a: Operand, b: Operand, *, store: Store | None = None, timer: Timer | None = None) -> Mapping[str, float]:
     """Seconds of ``a @ b`` by each library that could be measured, the one to take first.
 
-    Empty where there is nothing to compare with: the operands and the result need more memory than a measurement may,
-    ATen failed, or the machine is busy.
+    Empty where there is nothing to compare with: oneDNN cannot be called, the operands and the result need more memory
+    than a measurement may, ATen failed, or the machine is busy.
 
     Args:
         a, b: float32 on CPU, with the same number of dimensions.
         store: where measurements are remembered; by default the user's cache directory.
         timer: measures calls.
     """
+    if not available():
+        return {}
     store = store or Store()
     key = {"machine": fingerprint("cpu"), "product": [[x.shape, x.stride] for x in (a, b)]}
     finding = establish(

@@ -27,6 +27,7 @@ from tzwc.lowering.double_backward import finished
 from tzwc.options import CompileOptions
 from tzwc.partition.partitioner import Split, split
 from tzwc.rewrite.pass_manager import run_pipeline
+from tzwc.runtime.environment import shortcomings
 from tzwc.runtime.records import versions
 
 __all__ = ["CompiledGraph", "compiled_graphs"]
@@ -89,7 +90,7 @@ class CompiledGraph:
 
     def report(self) -> Report:
         """What every pass did and declined and why, and what is kept; print it or ask its forms."""
-        return Report(self.name, (record_of(self),), (), (), versions())
+        return Report(self.name, (record_of(self),), (), shortcomings(), versions())
 
     def __repr__(self) -> str:
         how = "left to the inner backend" if self.retraced is None else f"{len(self.stages) - 1} passes"

@@ -59,6 +59,11 @@ class Extension:
         """Whether it is being built now."""
         return self._started and not self._done.is_set()
 
+    @property
+    def failure(self) -> str:
+        """Why it will not come; empty while that is not known, and where it is there or was not asked for."""
+        return self.reason if self._done.is_set() and self.module is None else ""
+
     def wait(self, timeout: float) -> bool:
         """Request the module and wait for it; ``timeout`` in seconds. Whether it is there."""
         self.request()

@@ -22,6 +22,7 @@ from tzwc.ir.remarks import Remark
 from tzwc.options import CompileOptions
 from tzwc.runtime.accumulate import Accumulation, AccumulationError
 from tzwc.runtime.dispatch import Dispatcher
+from tzwc.runtime.environment import shortcomings
 from tzwc.runtime.lookup import Bypass, Call, Declined, Hit, Miss
 from tzwc.runtime.module_guard import transforms_active
 from tzwc.runtime.module_proxy import SharedModule
@@ -240,7 +241,7 @@ class CompiledModule(SharedModule):
             given = [t for t in pytree.tree_leaves(measure) if isinstance(t, torch.Tensor)]
             infos = tuple(measured(i, s, given) for i, s in zip(infos, self.specialisations, strict=True))
         name = type(self.original).__name__
-        notes = () if infos or self.remarks else ("Call the module once: it is captured by its first call.",)
+        notes = shortcomings() if infos or self.remarks else ("Call the module once: its first call captures it.",)
         remarks = (*self.remarks, *(remark for part in self._parts for remark in part.remarks))
         return Report(name, infos, remarks, notes, versions(), self._level if infos or remarks else "")
 
