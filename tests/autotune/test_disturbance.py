@@ -173,6 +173,7 @@ def check(found: list[list[object]]) -> None:
                 assert 1 / 12 < one["measured"] / one["predicted"] < 12
 
 
+@pytest.mark.slow(reason="three processes that import torch and choose twelve times")
 def test_processes_share_what_they_find(tmp_path: Path) -> None:
     for found in [choices(process) for process in [start(tmp_path), start(tmp_path)]]:
         check(found)
@@ -181,6 +182,7 @@ def test_processes_share_what_they_find(tmp_path: Path) -> None:
     assert sum(source == "remembered" for _, source, *_ in again) >= facts
 
 
+@pytest.mark.slow(reason="two processes that choose while all cores are busy")
 @pytest.mark.usefixtures("spinning")
 def test_on_busy_cores_nothing_becomes_a_fact_that_contradicts_predictions(tmp_path: Path) -> None:
     check(choices(start(tmp_path)))
