@@ -14,6 +14,7 @@ import pytest
 
 from tzwc.autotune import disturbance
 from tzwc.autotune.disturbance import busy, settled, working
+from tzwc.native.loader import Extension
 from tzwc.util.disk_cache import Store
 
 pytestmark = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="no /proc")
@@ -46,23 +47,72 @@ def test_work_of_another_thread_is_seen_and_that_of_this_one_is_not() -> None:
     assert busy() is None
 
 
-def test_the_build_is_waited_for_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Building:
-        building = True
-        waits: list[float] = []  # noqa: RUF012
+class FakeExtension:
+    """One that begins to build when it is requested, and fails after ``seconds``, or never ends."""
 
-        def wait(self, timeout: float) -> None:
-            self.waits.append(timeout)
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.building = False
+        self.requested = 0
+        self.waits: list[float] = []
 
-    monkeypatch.setattr(disturbance, "extension", Building())
+    def request(self) -> None:
+        self.building = self.requested == 0 or self.building
+        self.requested += 1
+
+    def wait(self, timeout: float) -> None:
+        self.waits.append(timeout)
+        self.building = self.seconds > timeout
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has not waited yet."""
     monkeypatch.setattr(disturbance, "_spent", {"extension": 0.0, "children": 0.0})
+
+
+@pytest.mark.usefixtures("fresh")
+def test_the_build_is_requested_and_waited_for_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeExtension(float("inf"))
+    monkeypatch.setattr(disturbance, "extension", fake)
     assert settled() == "the build of the native extension"
-    assert Building.waits == [disturbance.PATIENCE]
+    assert fake.requested
+    assert fake.waits == [disturbance.PATIENCE]
     monkeypatch.setitem(disturbance._spent, "extension", disturbance.PATIENCE)
     settled()
-    assert len(Building.waits) == 1
-    Building.building = False
+    assert len(fake.waits) == 1
+    fake.building = False
     assert settled() is None
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_build_that_fails_costs_no_more_than_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeExtension(0.0)
+    monkeypatch.setattr(disturbance, "extension", fake)
+    assert settled() is None
+    assert settled() is None
+    assert len(fake.waits) == 1
+
+
+@pytest.mark.usefixtures("fresh")
+def test_nothing_is_built_where_python_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeExtension(float("inf"))
+    monkeypatch.setattr(disturbance, "extension", fake)
+    monkeypatch.setenv("TZWC_NATIVE", "0")
+    assert settled() is None
+    assert (fake.requested, fake.waits) == (0, [])
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_build_that_cannot_start_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_more(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    extension = Extension(tmp_path)
+    monkeypatch.setattr(disturbance, "extension", extension)
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    assert settled() is None
+    assert (extension.building, extension.reason) == (False, "can't start new thread")
 
 
 @pytest.mark.usefixtures("spinning")
@@ -123,6 +173,7 @@ def check(found: list[list[object]]) -> None:
                 assert 1 / 12 < one["measured"] / one["predicted"] < 12
 
 
+@pytest.mark.slow(reason="three processes that import torch and choose twelve times")
 def test_processes_share_what_they_find(tmp_path: Path) -> None:
     for found in [choices(process) for process in [start(tmp_path), start(tmp_path)]]:
         check(found)
@@ -131,6 +182,7 @@ def test_processes_share_what_they_find(tmp_path: Path) -> None:
     assert sum(source == "remembered" for _, source, *_ in again) >= facts
 
 
+@pytest.mark.slow(reason="two processes that choose while all cores are busy")
 @pytest.mark.usefixtures("spinning")
 def test_on_busy_cores_nothing_becomes_a_fact_that_contradicts_predictions(tmp_path: Path) -> None:
     check(choices(start(tmp_path)))

@@ -118,8 +118,8 @@ def test_doubts_are_listed_and_cleared_alone(pretend: Pretend, monkeypatch: pyte
     make_quiet(monkeypatch, meanwhile="other programs")
     choose(PROBLEM.with_(batch=3), timer=pretend())
     runner = CliRunner()
-    assert "1 choice, 0 products and 1 doubt" in runner.invoke(app, ["cache", "list"]).stdout
-    assert "and 1 doubt" in runner.invoke(app, ["cache", "clear", "--doubtful"]).stdout
+    assert "1 choice, 0 products and 1 doubtful measurement" in runner.invoke(app, ["cache", "list"]).stdout
+    assert "and 1 doubtful measurement" in runner.invoke(app, ["cache", "clear", "--doubtful"]).stdout
     assert kinds() == ["choice"]
 
 

@@ -83,6 +83,9 @@ def test_whoever_is_run_is_within_the_bounds(seed: int, monkeypatch: pytest.Monk
             assert code_bytes(problem) <= MOST_CODE
 
 
+TWO_THREADS = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait without computing, since there may be fewer free cores than threads."""
+
 SCRIPT = """
 import resource, sys, torch
 from tzwc.ops.conv import compute, legal_algorithms
@@ -100,10 +103,11 @@ for problem, name, algorithm, a, b in samples():
 """
 
 
+@pytest.mark.slow(reason="over a hundred calls, each in as much memory as the model allows it")
 @pytest.mark.parametrize("isa", ["AVX2", "DEFAULT"])
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="no way to ask for the peak of one call")
 def test_calls_need_no_more_than_the_model_says(isa: str) -> None:
-    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": isa, "OMP_NUM_THREADS": "2"}
+    environment = os.environ | TWO_THREADS | {"ONEDNN_MAX_CPU_ISA": isa}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -132,12 +136,13 @@ print((after - before) * 1024)
 """
 
 
+@pytest.mark.slow(reason="the module itself is called once, as it is, and takes half a minute with 16,383 taps")
 @pytest.mark.parametrize("taps", [1999, 3999, 16383])
 def test_a_long_convolution_is_compiled_within_the_bound(taps: int) -> None:
-    limits = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "2"}
+    limits = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "TZWC_TUNE": "measure", "TZWC_NATIVE": "0"}
     done = subprocess.run(
         [sys.executable, "-c", COMPILE, str(taps)],
-        env=os.environ | limits,
+        env=os.environ | TWO_THREADS | limits,
         capture_output=True,
         text=True,
         timeout=300,

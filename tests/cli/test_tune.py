@@ -37,9 +37,9 @@ def test_calibrate_remembers_and_cache_manages_it(invoke: Callable[..., Result],
     assert "batch 3" in text
     assert "1 threads" in text
     cleared = invoke("cache", "clear")
-    assert "removed 1 calibration, 1 choice, 0 products and 0 doubts" in cleared.stdout
+    assert "removed 1 calibration, 1 choice, 0 products and 0 doubtful measurements" in cleared.stdout
     assert json.loads(invoke("cache", "clear", "--json").stdout)["removed"] == []
-    assert "0 calibrations, 0 choices, 0 products and 0 doubts" in invoke("cache", "list").stdout
+    assert "0 calibrations, 0 choices, 0 products and 0 doubtful measurements" in invoke("cache", "list").stdout
 
 
 def test_files_of_others_are_listed_without_a_traceback(invoke: Callable[..., Result]) -> None:

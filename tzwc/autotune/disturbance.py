@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from tzwc.native.loader import extension
+from tzwc.native.loader import disabled, extension
 
 __all__ = ["Observation", "busy", "settled", "working"]
 
@@ -71,7 +71,12 @@ def busy() -> str | None:
 
 
 def settled() -> str | None:
-    """:func:`busy`, after a wait for the extension and for children, :data:`PATIENCE` and :data:`CHILDREN` at most."""
+    """:func:`busy`, after a wait for the extension and for children, :data:`PATIENCE` and :data:`CHILDREN` at most.
+
+    The extension is requested here, since its build would otherwise begin while something is being measured.
+    """
+    if not disabled():
+        extension.request()
     if extension.building and (patience := PATIENCE - _spent["extension"]) > 0:
         start = time.monotonic()
         extension.wait(patience)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from tzwc.util.console import errors, output, reported
+
+if TYPE_CHECKING:
+    from tzwc.util.disk_cache import Entry, Store
 
 __all__ = ["convolution", "register"]
 
@@ -119,6 +122,10 @@ def convolution(
             show_convolution(bench, output())
 
 
+_KINDS = {"doubt": "doubtful measurement"}
+"""Kinds whose name alone says too little."""
+
+
 def list_(json_: Json = False, trace: Trace = False) -> None:
     """What is remembered, what each file is about, how large it is and when it was written."""
     with reported(trace):
@@ -140,7 +147,8 @@ def list_(json_: Json = False, trace: Trace = False) -> None:
         table.add_column("bytes", justify="right")
         for entry in found:
             facts = entry.to_dict()
-            table.add_row(entry.kind, escape(_about(entry.key)), str(facts["written"]), f"{entry.bytes:,}")
+            about = "; ".join(filter(None, (_about(entry.key), _why_doubtful(store, entry))))
+            table.add_row(_KINDS.get(entry.kind, entry.kind), escape(about), str(facts["written"]), f"{entry.bytes:,}")
         if found:
             output().print(table)
         typer.echo(f"{_files(found)} in {store.folder}")
@@ -167,8 +175,17 @@ def _files(entries: list[Any]) -> str:
     from tzwc.util.disk_cache import Kind
 
     kinds = {kind: sum(entry.kind == kind for entry in entries) for kind in get_args(Kind)}
-    *parts, last = [f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in kinds.items()]
+    names = {kind: _KINDS.get(kind, kind) for kind in kinds}
+    *parts, last = [f"{count} {names[kind]}{'' if count == 1 else 's'}" for kind, count in kinds.items()]
     return f"{', '.join(parts)} and {last} ({sum(entry.bytes for entry in entries):,} bytes)"
+
+
+def _why_doubtful(store: Store, entry: Entry) -> str:
+    """Why a measurement is no fact; empty for one that is. The file may come from anywhere."""
+    if entry.kind != "doubt" or entry.key is None:
+        return ""
+    found = store.get("doubt", entry.key)
+    return str(found.get("why", ""))[:200] if isinstance(found, dict) else ""
 
 
 def _about(key: dict[str, Any] | None) -> str:

@@ -87,7 +87,11 @@ class Extension:
         except (BuildError, OSError, RuntimeError):
             pass  # built anew, and the reason is found again if that does not help
         self.reason = "being built"
-        threading.Thread(target=self._compile, name="tzwc-build", daemon=True).start()
+        try:
+            threading.Thread(target=self._compile, name="tzwc-build", daemon=True).start()
+        except RuntimeError as error:  # no more threads, or the interpreter is ending
+            self.reason = str(error)
+            self._done.set()
 
     def _compile(self) -> None:
         try:

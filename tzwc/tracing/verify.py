@@ -15,6 +15,7 @@ from tzwc.ir.pytree import flatten_result
 from tzwc.tracing.capture import Capture
 from tzwc.tracing.patches import Patches, patching
 from tzwc.tracing.python_state import PythonState
+from tzwc.tracing.repeated_calls import repeated_calls
 from tzwc.tracing.side_effects import Effect
 from tzwc.util.autocast import autocast_as
 
@@ -28,16 +29,18 @@ _ROUNDINGS = 64
 def disagreement(module: nn.Module, captured: Capture, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
     """What differs between ``module(*args, **kwargs)`` and the graph; ``None`` when they agree.
 
-    Buffers, attributes and random generators are put back after each of the two runs.
+    Buffers, attributes and random generators are put back after each of the two runs. The module's costs what a call of
+    it costs in eager mode; the graph's is spared the long convolutions whose operands are the same.
     """
     named = dict(_tensors(module, captured))
     tensors = list(named.values())
     state = PythonState(module, (args, kwargs))
     inputs = [leaf for leaf in pytree.tree_leaves((tuple(args), dict(kwargs))) if isinstance(leaf, torch.Tensor)]
+    repeated = repeated_calls(captured.module.graph)
     with torch.no_grad():
         before = [b.detach().clone() for b in tensors]
         try:
-            with torch.random.fork_rng(), _printing() as printed:
+            with torch.random.fork_rng(), _printing() as printed, repeated:
                 expected, spec = flatten_result(module(*args, **kwargs))
             changed = {(id(c.container), key) for c in state.changes() for key in c.keys()}  # noqa: SIM118
             set_by_module = [_value(effect) for effect in captured.effects]
@@ -47,7 +50,7 @@ def disagreement(module: nn.Module, captured: Capture, args: Sequence[Any], kwar
             state.restore()
             restore(tensors, before)
         try:
-            with torch.random.fork_rng(), autocast_as(()):  # what it converts is part of the graph
+            with torch.random.fork_rng(), autocast_as(()), repeated:  # what it converts is part of the graph
                 actual = captured.module(*(slot.fetch() for slot in captured.slots), *inputs)
             written = [b.detach().clone() for b in tensors]
         finally:
