@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._dynamo.exc import RestartAnalysis, SkipFrame
-from torch._guards import TracingContext, tracing
 
+from tzwc._torch.fake_tensors import TracingContext, tracing
 from tzwc.autotune import Tune
 from tzwc.dynamo.record import record_of
 from tzwc.dynamo.retrace import GraphSlot, Retraced, is_plain, retrace

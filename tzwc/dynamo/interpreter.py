@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._ops import HigherOrderOperator
 
+from tzwc._torch.operators import HigherOrderOperator
 from tzwc.dynamo.origins import NodeOrigins
 from tzwc.errors import CaptureError
 

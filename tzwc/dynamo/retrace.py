@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
+from tzwc._torch.dispatch import enable_python_dispatcher
+from tzwc._torch.fake_tensors import FakeTensor
 from tzwc.dynamo.interpreter import Runner
 from tzwc.dynamo.origins import NodeOrigins, dotted
 from tzwc.dynamo.symbols import Sizes

@@ -13,9 +13,9 @@ import sympy
 import torch
 from torch import Tensor
 from torch._dynamo.source import ConstantSource
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 
+from tzwc._torch.fake_tensors import FakeTensorMode
 from tzwc.errors import CaptureError
 
 __all__ = ["Sizes"]

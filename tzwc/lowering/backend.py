@@ -14,11 +14,10 @@ from typing import Any
 import torch
 import torch._dynamo
 from torch import fx
-from torch._guards import TracingContext, tracing
 from torch._inductor import config as inductor_config
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from tzwc._torch.fake_tensors import FakeTensorMode, TracingContext, tracing
 from tzwc.autotune import Tune
 from tzwc.autotune.disturbance import working
 from tzwc.errors import InvalidArgumentError

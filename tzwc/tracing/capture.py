@@ -16,13 +16,13 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, fx, nn
-from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
+from tzwc._torch.dispatch import enable_python_dispatcher
+from tzwc._torch.fake_tensors import FakeTensor, FakeTensorMode
 from tzwc.autotune.disturbance import working
 from tzwc.errors import CaptureError
 from tzwc.ir.graph import fake_mode_of, location, order_placeholders

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import FunctionMeta
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
+from tzwc._torch import pytree
+from tzwc._torch.fake_tensors import FakeTensor
 from tzwc.tracing.custom_functions import recorded_whole
 from tzwc.tracing.patches import Patches
 from tzwc.tracing.random_generators import WatchedGenerator

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from tzwc._torch.fake_tensors import FakeTensor, FakeTensorMode
 from tzwc.errors import CaptureError
 from tzwc.tracing.graph_builder import Recorder, needs_gradient
 from tzwc.tracing.source_location import Origins

@@ -18,16 +18,16 @@ from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import (
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from tzwc._torch import pytree
+from tzwc._torch.fake_tensors import (
     DataDependentOutputException,
     DynamicOutputShapeException,
     FakeTensor,
     FakeTensorMode,
 )
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-
 from tzwc.errors import CaptureError
 from tzwc.ir.op_schemas import (
     functional_form,

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._subclasses.fake_tensor import FakeTensor
 
+from tzwc._torch.fake_tensors import FakeTensor
 from tzwc.inspection.text.expressions import Expression, Scope, identifier
 from tzwc.inspection.text.literals import Reference
 from tzwc.inspection.text.script import script_lines
