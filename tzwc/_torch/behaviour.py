@@ -30,7 +30,7 @@ from tzwc._torch import (
 __all__ = ["CHECKS"]
 
 
-class _Count(dispatch.TorchDispatchMode):
+class _Count(dispatch.TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operators it sees."""
 
     seen = 0
@@ -43,7 +43,8 @@ class _Count(dispatch.TorchDispatchMode):
 def _modes_are_counted_and_disabled() -> None:
     assert dispatch.count_dispatch_modes() == 0
     assert dispatch.current_dispatch_mode() is None
-    with _Count() as mode:
+    mode = _Count()  # type: ignore[no-untyped-call]
+    with mode:
         assert dispatch.count_dispatch_modes() == 1
         assert dispatch.current_dispatch_mode() is mode
         torch.zeros(1)

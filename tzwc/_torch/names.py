@@ -45,7 +45,12 @@ def private_names(source: str) -> list[tuple[int, str]]:
     """
     tree = ast.parse(source)
     names = _imported(tree)
-    found = {(node.lineno, name) for node in ast.walk(tree) for name in _mentioned(node, names) if _is_private(name)}
+    found = {
+        (getattr(node, "lineno", 0), name)
+        for node in ast.walk(tree)
+        for name in _mentioned(node, names)
+        if _is_private(name)
+    }
     longest = {
         (line, name) for line, name in found if not any(line == at and o.startswith(f"{name}.") for at, o in found)
     }
@@ -80,14 +85,14 @@ def _mentioned(node: ast.AST, names: dict[str, str]) -> Iterator[str]:
         yield from _full(node, names)
     elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Call):  # vars(owner)["name"]
         called, key = node.value, node.slice
-        if isinstance(called.func, ast.Name) and called.func.id == "vars" and called.args and _is_text(key):
-            yield from (f"{owner}.{key.value}" for owner in _full(called.args[0], names))
+        if isinstance(called.func, ast.Name) and called.func.id == "vars" and called.args and _text(key):
+            yield from (f"{owner}.{_text(key)}" for owner in _full(called.args[0], names))
     elif isinstance(node, ast.Call) and node.args:
         function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
-        if function in ("import_module", "__import__") and _is_text(node.args[0]):
-            yield node.args[0].value
-        elif function in ("getattr", "setattr", "hasattr") and len(node.args) > 1 and _is_text(node.args[1]):
-            yield from (f"{owner}.{node.args[1].value}" for owner in _full(node.args[0], names))
+        if function in ("import_module", "__import__") and _text(node.args[0]):
+            yield str(_text(node.args[0]))
+        elif function in ("getattr", "setattr", "hasattr") and len(node.args) > 1 and _text(node.args[1]):
+            yield from (f"{owner}.{_text(node.args[1])}" for owner in _full(node.args[0], names))
 
 
 def _full(node: ast.AST, names: dict[str, str]) -> Iterator[str]:
@@ -99,5 +104,5 @@ def _full(node: ast.AST, names: dict[str, str]) -> Iterator[str]:
         yield ".".join([names[node.id], *reversed(parts)])
 
 
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def _text(node: ast.AST) -> str | None:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
