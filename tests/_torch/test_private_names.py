@@ -11,6 +11,15 @@ import pytest
 from tzwc._torch import names, self_test
 
 ROOT = Path(__file__).parents[2]
+_HOME = ROOT / "tzwc" / "_torch"
+# Follows Inductor's classes and replaces parts of PyTorch, in a process of its own that nothing else depends on.
+_INSIDE_OF_INDUCTOR = ROOT / "tzwc" / "cross_compile" / "worker"
+
+
+def _sources() -> list[Path]:
+    """All modules but those that may know private names; ``tzwc/passes`` and ``tzwc/models`` link to the other two."""
+    paths = {path.resolve() for folder in ("tzwc", "passes", "models") for path in (ROOT / folder).rglob("*.py")}
+    return sorted(path for path in paths if not {_HOME, _INSIDE_OF_INDUCTOR} & set(path.parents))
 
 
 def test_this_pytorch_has_all_names_and_they_behave_as_expected() -> None:
@@ -43,6 +52,18 @@ def test_the_self_test_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tm
     assert len(faults) == 2
     assert "made_up.py:2: torch._gone.x: there is no torch._gone" in faults[0]
     assert "made_up.py:4: torch._C._missing: there is no torch._C._missing" in faults[1]
+
+
+def test_no_other_module_uses_private_names() -> None:
+    """A name that is needed gets a plain one in ``tzwc/_torch``; there may be a public way, too."""
+    sources = _sources()
+    assert len(sources) > 200
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path in sources
+        for line, name in names.private_names(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Private are modules, functions and classes with a leading underscore, and what l
 nowhere else. Other modules import them from here alone, so a new PyTorch is looked at in one place:
 ``python -m tzwc._torch`` says which names are missing or behave differently. Nothing here imports other parts of tzwc.
 
-A module holds what one import of PyTorch brings: :mod:`.dynamo` and the ``inductor_*`` modules take seconds to load and
-must be imported only by those who need them.
+:mod:`.dynamo`, :mod:`.inductor_passes` and :mod:`.symbolic_shapes` take long to load: import them only where they are
+needed. The process that lowers for a GPU which is not there, ``tzwc/cross_compile/worker``, runs inside of Inductor and
+uses its classes by their own names; the self-test looks for these names as well.
 """

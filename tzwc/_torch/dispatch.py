@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import overrides as _overrides
 from torch._dispatch import python as _python
@@ -19,7 +21,7 @@ disable_current_modes = _python_dispatch._disable_current_modes
 count_dispatch_modes = torch._C._len_torch_dispatch_stack
 """How many dispatch modes are active."""
 
-function_modes = _overrides._get_current_function_mode_stack
+function_modes: Callable[[], list[_overrides.TorchFunctionMode]] = _overrides._get_current_function_mode_stack
 """The active function modes, the innermost last."""
 
 DeviceContext = _device.DeviceContext

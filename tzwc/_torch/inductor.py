@@ -1,4 +1,4 @@
-"""Inductor's settings. Quick to load; the ``inductor_*`` modules beside this one have what takes seconds."""
+"""Inductor's settings. Quick to load; :mod:`.inductor_passes` beside it takes seconds."""
 
 from __future__ import annotations
 

@@ -19,6 +19,9 @@ __all__ = ["faults", "modules", "public_names"]
 
 _OWN = ("__init__", "__main__", "behaviour", "names", "self_test")
 
+_INSIDE_OF_INDUCTOR = Path(__file__).parents[1] / "cross_compile" / "worker"
+"""Follows Inductor's classes and replaces parts of PyTorch, in a process of its own: it has private names itself."""
+
 _ATTRIBUTES: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "a tensor": (lambda: torch.zeros(1), ("_version",)),
     "a storage": (lambda: torch.zeros(1).untyped_storage(), ("_cdata",)),
@@ -65,7 +68,7 @@ def public_names(path: Path) -> dict[str, bool]:
 
 def faults() -> list[str]:
     """A line for each name that is missing or changed."""
-    found = [fault for path in modules() for fault in _missing(path)]
+    found = [fault for path in [*modules(), *sorted(_INSIDE_OF_INDUCTOR.glob("*.py"))] for fault in _missing(path)]
     if not found:  # otherwise some cannot be imported
         for path in modules():
             found += _of_another_kind(path)
@@ -82,7 +85,7 @@ def _missing(path: Path) -> list[str]:
         try:
             find(name)
         except Missing as error:
-            found.append(f"tzwc/_torch/{path.name}:{line}: {error}")
+            found.append(f"{path.parent.name}/{path.name}:{line}: {error}")
     return found
 
 

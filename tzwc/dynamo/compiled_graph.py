@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._dynamo.exc import RestartAnalysis, SkipFrame
 
 from tzwc._torch.autocast import DisableAutocast, any_autocast_enabled
 from tzwc._torch.dispatch import count_dispatch_modes
+from tzwc._torch.dynamo import RestartAnalysis, SkipFrame
 from tzwc._torch.fake_tensors import TracingContext, tracing
 from tzwc.autotune import Tune
 from tzwc.dynamo.record import record_of

@@ -13,6 +13,7 @@ from torch import nn
 from tzwc._torch.autograd import forward_mode_active
 from tzwc._torch.dispatch import DeviceContext, current_dispatch_mode, function_modes
 from tzwc._torch.functorch import current_transform
+from tzwc._torch.modules import GLOBAL_HOOKS
 from tzwc.native import watch_dicts
 from tzwc.tracing.python_state import containers, is_configuration
 from tzwc.util.equality import same
@@ -21,10 +22,6 @@ __all__ = ["ModuleGuard", "WrittenEntries", "transforms_active"]
 
 _generations = count()  # of all guards: a graph outlives guards, and must not take one's number for another's
 _training = attrgetter("training")
-_global_hooks = [
-    getattr(nn.modules.module, f"_global_{kind}_hooks")
-    for kind in ("forward", "forward_pre", "backward", "backward_pre")
-]
 
 # Entries of a module's __dict__ that are looked at by other means, or that forward does not read.
 _REGISTRIES = {"_parameters", "_buffers", "_modules"}
@@ -265,7 +262,7 @@ def transforms_active(leaves: Iterable[object]) -> str | None:
         return "under a function mode"
     if forward_mode_active():
         return "under forward-mode differentiation"
-    if any(_global_hooks):
+    if any(GLOBAL_HOOKS):
         return "hooks on all modules are registered"
     for leaf in leaves:
         if issubclass(type(leaf), torch.Tensor) and type(leaf) not in (torch.Tensor, nn.Parameter, nn.Buffer):

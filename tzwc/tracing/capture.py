@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, fx, nn
-from torch._dynamo.source import ConstantSource
 from torch.autograd.graph import saved_tensors_hooks
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
@@ -24,6 +23,7 @@ from tzwc._torch import pytree
 from tzwc._torch.autocast import any_autocast_enabled
 from tzwc._torch.autograd import AutoDispatchBelowAutograd
 from tzwc._torch.dispatch import enable_python_dispatcher
+from tzwc._torch.dynamo import ConstantSource
 from tzwc._torch.fake_tensors import FakeTensor, FakeTensorMode
 from tzwc.autotune.disturbance import working
 from tzwc.errors import CaptureError

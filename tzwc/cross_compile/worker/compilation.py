@@ -45,7 +45,7 @@ def compiled(
         mode: the fake-tensor mode of the graph's values.
         run: makes a callable of a generated module's name and code.
     """
-    torch._dynamo.reset()
+    torch.compiler.reset()
     device = CPU if gradients else GPU
     if gradients:
         # Without CUDA, autograd cannot record what happens on a GPU; so it traces the graph on the CPU, and what it

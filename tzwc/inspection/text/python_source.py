@@ -201,7 +201,7 @@ class _Symbols:
                     self.sources.setdefault(str(size), f"{names[node]}.shape[{axis}]")
 
     def expression(self, value: torch.SymInt | torch.SymFloat | torch.SymBool) -> str:
-        from torch.utils._sympy.printers import PythonPrinter  # loads SymPy, and is hardly ever needed
+        from tzwc._torch.symbolic_shapes import PythonPrinter  # loads SymPy, and is hardly ever needed
 
         expr = value.node.expr
         self.used |= {str(symbol) for symbol in expr.free_symbols}
