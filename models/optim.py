@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from tzwc._torch import foreach
 from tzwc.errors import InvalidArgumentError
 from tzwc.util.argument_checks import examined, shown
 
@@ -76,13 +77,13 @@ class _SignMoments(Optimizer):
             if not state:
                 state.update({f"moment_{n}": torch.zeros_like(param) for n in range(1, len(betas) + 1)})
         # All parameters in one call each: the model has hundreds of small ones.
-        step = torch._foreach_sign(grads)
+        step = foreach.sign(grads)
         moments = [[self.state[p][f"moment_{n}"] for p in params] for n in range(1, len(betas) + 1)]
         for moment in moments:
-            torch._foreach_add_(step, torch._foreach_sign(moment))
-        torch._foreach_add_(params, step, alpha=-lr)
+            foreach.add_(step, foreach.sign(moment))
+        foreach.add_(params, step, alpha=-lr)
         for moment, beta in zip(moments, betas, strict=True):
-            torch._foreach_lerp_(moment, grads, 1 - beta)
+            foreach.lerp_(moment, grads, 1 - beta)
 
 
 class Kar2(_SignMoments):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import fx
 
+from tzwc._torch.operators import OpOverload
 from tzwc.ir.graph import is_pure
 from tzwc.rewrite.pass_manager import Pass, PassContext
 from tzwc.rewrite.rules import AliasFacts
@@ -55,7 +56,7 @@ def merge_equal_calls(graph: fx.Graph, context: PassContext, among: Callable[[fx
     for node in list(graph.nodes):
         if node.op not in ("call_function", "get_attr") or (node.op == "call_function" and not is_pure(node)):
             continue
-        if isinstance(node.target, torch._ops.OpOverload) and node.target.overloadpacket in _UNDEFINED:
+        if isinstance(node.target, OpOverload) and node.target.overloadpacket in _UNDEFINED:
             continue
         if any(facts.is_written(n) for n in (node, *node.all_input_nodes)):
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
+from tzwc._torch.operators import OpOverload
 from tzwc.ir.graph import alias_groups, insert_call, mutated_arguments, tensor_value
 from tzwc.ir.op_schemas import functional_form
 from tzwc.rewrite.pass_manager import PassContext
@@ -54,9 +55,9 @@ def remove_in_place(graph: fx.Graph, context: PassContext) -> None:
         erase_if_dead(target)
 
 
-def _functional(node: fx.Node) -> torch._ops.OpOverload | None:
+def _functional(node: fx.Node) -> OpOverload | None:
     """The operator that returns what the in-place operator ``node`` writes."""
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+    if node.op != "call_function" or not isinstance(node.target, OpOverload):
         return None
     if node.target.overloadpacket.__name__ in _METADATA or torch.Tag.nondeterministic_seeded in node.target.tags:
         return None

@@ -8,6 +8,7 @@ import torch
 from torch import fx
 from torch.fx.node import Argument
 
+from tzwc._torch.operators import HigherOrderOperator, OpOverload
 from tzwc.ir.graph import insert_call, may_alias, nbytes, tensor_value
 from tzwc.ir.roofline import is_view, machine_of
 from tzwc.passes.pointwise.linear_maps import Pointwise, feeds_periodic, read_pointwise, written_to
@@ -158,9 +159,9 @@ def part_objection(node: fx.Node, facts: AliasFacts) -> str | None:
 
 def _counts_on_layout(user: fx.Node) -> bool:
     target = user.target
-    if isinstance(target, torch._ops.OpOverload):
+    if isinstance(target, OpOverload):
         return target in _OF_A_LAYOUT or target.namespace not in _KNOWN
-    return isinstance(target, torch._ops.HigherOrderOperator)
+    return isinstance(target, HigherOrderOperator)
 
 
 def copies(pieces: Sequence[fx.Node], static: Set[fx.Node]) -> tuple[int, int]:
@@ -184,7 +185,7 @@ def _kind(node: fx.Node, static: Set[fx.Node]) -> str:
     found, seen, pending = "memory", {node}, [node]
     while pending:
         current = pending.pop()
-        tags = current.target.tags if isinstance(current.target, torch._ops.OpOverload) else ()
+        tags = current.target.tags if isinstance(current.target, OpOverload) else ()
         if current.target in _REDUCTIONS or torch.Tag.reduction in tags:
             return "reduced"
         if torch.Tag.pointwise in tags:

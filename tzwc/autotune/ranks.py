@@ -9,6 +9,8 @@ from typing import Any
 
 import torch.distributed as dist
 
+from tzwc._torch.distributed import default_store
+
 __all__ = ["same_on_all_ranks"]
 
 
@@ -23,7 +25,7 @@ def same_on_all_ranks(key: Mapping[str, Any], mine: str, legal: Collection[str])
     name = f"tzwc/{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]}"
     try:
         # An empty expected value means: only where there is none yet.
-        store = dist.distributed_c10d._get_default_store()
+        store = default_store()
         first = bytes(store.compare_set(name, "", mine)).decode()
     except (RuntimeError, ValueError, AttributeError, NotImplementedError, UnicodeDecodeError):
         return mine

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._dynamo.utils import (
+
+from tzwc._torch.dynamo import (
+    COUNTERS,
     clear_compilation_metrics,
-    counters,
     get_compilation_metrics,
     set_compilation_metrics_limit,
 )
@@ -84,8 +85,8 @@ def count_breaks(model: nn.Module, inputs: Sequence[Tensor]) -> Breaks:
 
     own = copy.deepcopy(model)
     first = pieces = 0
-    torch._dynamo.reset()
-    counters.clear()
+    torch.compiler.reset()
+    COUNTERS.clear()
     clear_compilation_metrics()
     set_compilation_metrics_limit(1_000_000)
     try:
@@ -98,10 +99,10 @@ def count_breaks(model: nn.Module, inputs: Sequence[Tensor]) -> Breaks:
                 compiled(x)
                 pieces = pieces if number else runs - before
         again = sum(bool(metric.recompile_reason) for metric in get_compilation_metrics())
-        limits = sum(times for reason, times in counters["unimplemented"].items() if _LIMIT in reason)
+        limits = sum(times for reason, times in COUNTERS["unimplemented"].items() if _LIMIT in reason)
     finally:
         set_compilation_metrics_limit(_METRICS)
-        torch._dynamo.reset()
+        torch.compiler.reset()
     return Breaks(first, graphs, pieces, again, limits)
 
 

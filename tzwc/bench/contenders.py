@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._inductor import config as inductor_config
 from torch.fx.experimental.const_fold import split_const_subgraphs
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from tzwc import api
+from tzwc._torch.inductor import config as inductor_config
 from tzwc.errors import InvalidArgumentError
 
 __all__ = ["CONTENDERS", "Call", "build", "choose", "settings_of"]

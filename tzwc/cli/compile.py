@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from rich.console import Console
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from tzwc import api
+from tzwc._torch import pytree
 from tzwc.errors import InvalidArgumentError, TzwcError
 from tzwc.runtime.compiled_module import CompiledModule
 from tzwc.targets import InputSpec, default_inputs, parse_dtype, resolve

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
 from tzwc.cross_compile.job import CapturedModel, checked
 from tzwc.cross_compile.process import Process, require_triton
 from tzwc.cross_compile.program import Program

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
 from tzwc.api import compile as compile_module
 from tzwc.cross_compile.process import LoweringError
 from tzwc.errors import InvalidArgumentError

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
 from tzwc.errors import InvalidArgumentError
 from tzwc.ir.pytree import flatten_result
 from tzwc.lowering.backend import Backend, lower

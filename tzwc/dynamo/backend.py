@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import fx
-from torch._dynamo.exc import ShortenTraceback
 
+from tzwc._torch.dynamo import ShortenTraceback
+from tzwc._torch.inductor import list_mode_options
 from tzwc.dynamo.compiled_graph import CompiledGraph
 from tzwc.errors import InvalidArgumentError
 from tzwc.options import CompileOptions
@@ -78,7 +78,7 @@ def inductor_settings(mode: str | None) -> dict[str, Any]:
     """
     if mode is None or mode == "default":
         return {}
-    known: dict[str, dict[str, Any]] = torch._inductor.list_mode_options()
+    known: dict[str, dict[str, Any]] = list_mode_options()
     if mode not in known:
         raise InvalidOptionError(f"mode={mode!r} is not one of {sorted(known)}")
     return dict(known[mode])

@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._dynamo.exc import RestartAnalysis, SkipFrame
-from torch._guards import TracingContext, tracing
 
+from tzwc._torch.autocast import DisableAutocast, any_autocast_enabled
+from tzwc._torch.dispatch import count_dispatch_modes
+from tzwc._torch.dynamo import RestartAnalysis, SkipFrame
+from tzwc._torch.fake_tensors import TracingContext, tracing
 from tzwc.autotune import Tune
 from tzwc.dynamo.record import record_of
 from tzwc.dynamo.retrace import GraphSlot, Retraced, is_plain, retrace
@@ -79,7 +81,7 @@ class CompiledGraph:
         self.capture_seconds = self.lowering_seconds = 0.0
         self._options = options
         self._inductor = inductor
-        self._autocast = torch._C._is_any_autocast_enabled()
+        self._autocast = any_autocast_enabled()
         self._run = self._rewritten(module, examples) or self._as_it_is(module, examples)
         _made.append(weakref.ref(self))
 
@@ -187,7 +189,7 @@ class CompiledGraph:
             return results
 
         def run_or_show(*arguments: Any) -> Sequence[Any]:
-            if torch._C._len_torch_dispatch_stack():  # fake arguments, or somebody who wants to see every operator
+            if count_dispatch_modes():  # fake arguments, or somebody who wants to see every operator
                 shown: Sequence[Any] = module(*arguments)
                 return shown
             if not self._autocast:
@@ -200,7 +202,7 @@ class CompiledGraph:
     @contextmanager
     def _converted(self) -> Iterator[None]:
         """Without autocast: what it converts was converted when the graph was traced."""
-        with torch._C._DisableAutocast() if self._autocast else nullcontext():
+        with DisableAutocast() if self._autocast else nullcontext():
             yield
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._ops import HigherOrderOperator
 
+from tzwc._torch.functorch import TRANSFORM_MODULES
+from tzwc._torch.operators import HigherOrderOperator
+from tzwc._torch.tensors import data_of
 from tzwc.dynamo.origins import NodeOrigins
 from tzwc.errors import CaptureError
 
 __all__ = ["Runner"]
 
-_TRANSFORMS = ("torch._functorch.", "torch.func.", "torch._dynamo.")
-_data = getattr(torch._C._autograd, "_get_data_attr", None)
 _checkpoint = torch.ops.higher_order.tag_activation_checkpoint
 
 
@@ -57,10 +57,10 @@ class Runner(fx.Interpreter):
             return self._recomputed(args)
         if isinstance(target, HigherOrderOperator):
             raise CaptureError(f"{self._origins.line()} calls the higher-order operator {target.__name__}")
-        if target is _data:
+        if target is data_of:
             return args[0].detach()
         module = f"{getattr(target, '__module__', None)}."
-        if module.startswith(_TRANSFORMS):
+        if module.startswith(TRANSFORM_MODULES):
             raise CaptureError(f"{self._origins.line()} calls {getattr(target, '__name__', target)}")
         return super().call_function(target, args, kwargs)
 

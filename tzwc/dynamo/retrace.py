@@ -13,16 +13,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
+from tzwc._torch.autocast import any_autocast_enabled
+from tzwc._torch.autograd import AutoDispatchBelowAutograd
+from tzwc._torch.dispatch import enable_python_dispatcher
+from tzwc._torch.fake_tensors import FakeTensor
+from tzwc._torch.tensors import requires_grad_of
 from tzwc.dynamo.interpreter import Runner
 from tzwc.dynamo.origins import NodeOrigins, dotted
 from tzwc.dynamo.symbols import Sizes
 from tzwc.errors import CaptureError
 from tzwc.ir.graph import alias_groups, mutated_arguments, order_placeholders
-from tzwc.tracing import Interception, Tracer, requires_grad_of
+from tzwc.tracing import Interception, Tracer
 from tzwc.tracing.assumptions import Assumptions
 from tzwc.tracing.graph_builder import Recorder
 from tzwc.tracing.graph_inputs import placeholder_name
@@ -126,11 +129,11 @@ class _Retracing:
             # Weights that autocast keeps converted would look like constants.
             stack.callback(torch.set_autocast_cache_enabled, torch.is_autocast_cache_enabled())
             torch.set_autocast_cache_enabled(False)
-            stack.callback(torch._C._set_grad_enabled, torch.is_grad_enabled())
+            stack.callback(torch.set_grad_enabled, torch.is_grad_enabled())
             stack.enter_context(enable_python_dispatcher())
-            stack.enter_context(torch._C._AutoDispatchBelowAutograd())
+            stack.enter_context(AutoDispatchBelowAutograd())
             stack.enter_context(self._tracer)
-            if torch._C._is_any_autocast_enabled():
+            if any_autocast_enabled():
                 stack.enter_context(self._tracer.autocast)
             return Runner(self._module, self._origins, self._read_float).run(*arguments, enable_io_processing=False)
 

@@ -12,10 +12,10 @@ from typing import Any
 import sympy
 import torch
 from torch import Tensor
-from torch._dynamo.source import ConstantSource
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 
+from tzwc._torch.dynamo import ConstantSource
+from tzwc._torch.fake_tensors import FakeTensorMode
 from tzwc.errors import CaptureError
 
 __all__ = ["Sizes"]

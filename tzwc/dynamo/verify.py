@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensor
 
+from tzwc._torch.autocast import DisableAutocast
+from tzwc._torch.fake_tensors import FakeTensor
 from tzwc.dynamo.retrace import Retraced
 from tzwc.tracing.verify import difference, restore
 
@@ -33,7 +34,7 @@ def disagreement(module: fx.GraphModule, retraced: Retraced, examples: Sequence[
         try:
             given = [s.tensor(examples) for s in retraced.slots]
             inputs = [arguments[position] for position in retraced.positions]
-            with torch._C._DisableAutocast():
+            with DisableAutocast():
                 actual = _run(retraced.module, [*given, *inputs])
             written = [slot.detach().clone() for slot in slots]
         finally:

@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch._dispatch.python import enable_python_dispatcher
-from torch._guards import detect_fake_mode
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.node import Argument, Target
 
+from tzwc._torch.dispatch import enable_python_dispatcher
+from tzwc._torch.fake_tensors import FakeTensor, FakeTensorMode, detect_fake_mode
+from tzwc._torch.operators import HigherOrderOperator, OpOverload
 from tzwc.errors import PassError
 from tzwc.ir.op_schemas import written_values
 from tzwc.ir.remarks import Location
@@ -96,14 +96,14 @@ def hint(size: int | torch.SymInt) -> int:
 
 def is_random(node: fx.Node) -> bool:
     """Whether ``node`` draws from a random generator."""
-    if not isinstance(node.target, torch._ops.OpOverload):
+    if not isinstance(node.target, OpOverload):
         return False
     return torch.Tag.nondeterministic_seeded in node.target.tags
 
 
 def mutated_arguments(node: fx.Node) -> list[fx.Node]:
     """The argument nodes whose tensors ``node`` writes to."""
-    if not isinstance(node.target, torch._ops.OpOverload):
+    if not isinstance(node.target, OpOverload):
         return []
     return _nodes_in(written_values(node.target, node.args, node.kwargs))
 
@@ -117,9 +117,9 @@ def is_pure(node: fx.Node) -> bool:
     """Whether ``node`` is a call whose only effect is its result, the same for the same arguments."""
     if node.op != "call_function":
         return False
-    if isinstance(node.target, torch._ops.HigherOrderOperator):
+    if isinstance(node.target, HigherOrderOperator):
         return False
-    if isinstance(node.target, torch._ops.OpOverload):
+    if isinstance(node.target, OpOverload):
         if node.target.namespace not in ("aten", "prims", "prim", "tzwc"):
             return False  # a custom operator may do anything
         if node.target.overloadpacket in _EFFECTFUL:
@@ -150,7 +150,7 @@ def may_alias(node: fx.Node) -> list[fx.Node]:
     if node.op != "call_function":
         return []
     target = node.target
-    if not isinstance(target, torch._ops.OpOverload):
+    if not isinstance(target, OpOverload):
         return list(node.all_input_nodes)  # getitem, higher-order and Python calls: assume the worst
     if target.overloadpacket in (torch.ops.aten.dropout, torch.ops.aten.feature_dropout):
         return list(node.all_input_nodes)  # returns its input outside of training
@@ -263,7 +263,7 @@ def target_name(target: Target) -> str:
     """A short, stable name for a call target: ``aten.mul.Tensor``, ``tzwc.ops.fft_convolution``."""
     if isinstance(target, str):
         return target
-    if isinstance(target, torch._ops.OpOverload):
+    if isinstance(target, OpOverload):
         return str(target)
     module = getattr(target, "__module__", "")
     name = getattr(target, "__qualname__", repr(target))

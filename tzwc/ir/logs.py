@@ -13,8 +13,7 @@ import os
 import warnings
 from collections.abc import Iterable
 
-from torch._logging import _internal
-
+from tzwc._torch.logs import has_torch_handler, print_as_torch_does, register_log
 from tzwc.ir.remarks import Remark
 
 __all__ = ["ARTIFACTS", "VARIABLE", "cache_log", "configure", "log_remarks", "passes_log", "remarks_log"]
@@ -58,15 +57,10 @@ def configure(text: str) -> None:
 def _turn_on(logger: logging.Logger, level: int) -> None:
     logger.setLevel(level)
     lineage = (logger, logging.getLogger("tzwc"))
-    if not any(
-        _internal._is_torch_handler(handler)  # type: ignore[no-untyped-call]
-        for log in lineage
-        for handler in log.handlers
-    ):
-        _internal._setup_handlers(logging.StreamHandler, logger)
+    if not any(map(has_torch_handler, lineage)):
+        print_as_torch_does(logger)
         logger.propagate = False  # as torch does: the root logger would print every line again
 
 
-if not _internal.log_registry.is_log("tzwc"):  # type: ignore[no-untyped-call]
-    _internal.register_log("tzwc", "tzwc")  # so that TORCH_LOGS and torch._logging know the name
+register_log("tzwc", "tzwc")  # so that TORCH_LOGS and torch._logging know the name
 configure(os.environ.get(VARIABLE, ""))

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
+
+from tzwc._torch.operators import OpOverload
 
 __all__ = ["functional_form", "returns_number", "returns_written", "view_form", "writes_to_lists", "written_values"]
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
+
+from tzwc._torch import pytree
 
 __all__ = ["flatten_result", "unflatten_result"]
 

@@ -13,6 +13,7 @@ import torch
 from torch import fx
 from torch.utils.flop_counter import FlopCounterMode
 
+from tzwc._torch.operators import OpOverloadPacket
 from tzwc.ir.graph import hint, infer, nbytes, tensor_value
 
 __all__ = ["MACHINES", "Machine", "flops", "machine_of", "seconds"]
@@ -85,7 +86,7 @@ def flops(node: fx.Node) -> float:
         return 0.0
     packet = _packet(node)
     value = node.meta.get("val")
-    if packet in _PRODUCTS or not isinstance(packet, torch._ops.OpOverloadPacket):
+    if packet in _PRODUCTS or not isinstance(packet, OpOverloadPacket):
         with FlopCounterMode(display=False) as counter:
             infer(node)
         counted = float(counter.get_total_flops())

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import sympy
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+
+from tzwc._torch.fake_tensors import FakeTensorMode
 
 __all__ = ["fits", "is_symbolic"]
 

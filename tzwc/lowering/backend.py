@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch._dynamo
 from torch import fx
-from torch._guards import TracingContext, tracing
-from torch._inductor import config as inductor_config
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.compiler import list_backends
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from tzwc._torch.dynamo import lookup_backend
+from tzwc._torch.fake_tensors import FakeTensorMode, TracingContext, tracing
+from tzwc._torch.inductor import config as inductor_config
 from tzwc.autotune import Tune
 from tzwc.autotune.disturbance import working
 from tzwc.errors import InvalidArgumentError
@@ -51,8 +51,8 @@ def check_backend(backend: Backend) -> Backend:
     if callable(backend):
         return backend
     # What ``torch.compile`` knows as "tzwc" makes graphs and leaves lowering to another backend.
-    if not isinstance(backend, str) or backend == "tzwc" or backend not in torch._dynamo.list_backends(exclude_tags=()):
-        usual = sorted([*(b for b in torch._dynamo.list_backends() if b != "tzwc"), "eager", "aot_eager"])
+    if not isinstance(backend, str) or backend == "tzwc" or backend not in list_backends(exclude_tags=()):
+        usual = sorted([*(b for b in list_backends() if b != "tzwc"), "eager", "aot_eager"])
         raise InvalidArgumentError(f"backend={shown(backend)} is not known to torch.compile; choose one of {usual}")
     return backend
 
@@ -122,7 +122,7 @@ def lower(
 
 def compiled(module: fx.GraphModule, examples: Sequence[Any], backend: Backend, settings: dict[str, Any]) -> Lowered:
     """What ``backend`` makes of ``module``, with Inductor's ``settings`` in force, for its backward pass as well."""
-    compiler: Callable[..., Lowered] = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
+    compiler: Callable[..., Lowered] = lookup_backend(backend) if isinstance(backend, str) else backend
     with working("lowering"):
         if backend == "inductor":  # which compiles the backward pass when it is first needed
             code = compiler(module, list(examples), config_patches=settings)

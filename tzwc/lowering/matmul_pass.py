@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 
+from tzwc._torch.inductor_passes import CustomGraphPass, get_hash_for_files
 from tzwc.autotune import Tune, matmul_choice
 from tzwc.autotune.fingerprint import fingerprint
 from tzwc.autotune.matmul_choice import ATEN, ONEDNN, Operand, choose

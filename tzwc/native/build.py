@@ -120,7 +120,7 @@ def _flags() -> list[str]:
     root = Path(torch.__file__).parent
     return [
         *("-O2", "-std=c++20", "-shared", "-fPIC", "-fvisibility=hidden", "-w", "-DNDEBUG"),
-        f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}",
+        f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
         f"-isystem{root / 'include'}",
         f"-isystem{sysconfig.get_path('include')}",
         f"-L{root / 'lib'}",

@@ -7,6 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tzwc._torch.dispatch import DisableTorchFunctionSubclass, disabled_torch_dispatch
+from tzwc._torch.functorch import is_transformed
+from tzwc._torch.tensors import is_functional_tensor, is_zero_tensor
+
 __all__ = [
     "describe_other",
     "is_plain",
@@ -21,7 +25,6 @@ __all__ = [
 PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_NO_DISPATCH = torch._C._disabled_torch_dispatch_impl
 # Kinds of tensors that have no strides, no storage or no version raise one of these when they are asked for them.
 _UNREADABLE = (RuntimeError, NotImplementedError, AttributeError, TypeError, ValueError)
 
@@ -41,11 +44,7 @@ def is_plain(tensor: Tensor) -> bool:
 
 def is_wrapper(tensor: Tensor) -> bool:
     """Whether the tensor has strides, but stands for others or for nothing instead of having memory."""
-    return bool(
-        tensor._is_zerotensor()
-        or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        or torch._is_functional_tensor(tensor)
-    )
+    return bool(is_zero_tensor(tensor) or is_transformed(tensor) or is_functional_tensor(tensor))
 
 
 def layout_of(tensor: Tensor) -> tuple[object, ...]:
@@ -82,7 +81,7 @@ def describe_other(tensor: Tensor, content: bool) -> tuple[object, ...]:
     What such a tensor cannot tell is recorded as None. Sizes and strides are recorded as text: comparing symbolic ones
     would install guards in somebody else's trace.
     """
-    with torch._C.DisableTorchFunctionSubclass():
+    with DisableTorchFunctionSubclass():
         layout = (
             type(tensor),
             _ask(lambda: tensor.layout),
@@ -100,7 +99,7 @@ def describe_other(tensor: Tensor, content: bool) -> tuple[object, ...]:
 
 def other_storage(tensor: Tensor) -> torch.UntypedStorage | None:
     """The storage of a tensor that is not plain, where it has one."""
-    with torch._C.DisableTorchFunctionSubclass():
+    with DisableTorchFunctionSubclass():
         return _ask(lambda: tensor.untyped_storage()) if _has_memory(tensor) else None
 
 
@@ -123,7 +122,7 @@ def raw_view(tensor: Tensor) -> Tensor | None:
 
 def _has_memory(tensor: Tensor) -> bool:
     # Fake tensors and wrappers answer for memory that is not theirs, with a warning or worse.
-    return getattr(type(tensor), "__torch_dispatch__", _NO_DISPATCH) is _NO_DISPATCH
+    return getattr(type(tensor), "__torch_dispatch__", disabled_torch_dispatch) is disabled_torch_dispatch
 
 
 def _ask(question: Any) -> Any:

@@ -11,14 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+
+from tzwc._torch.autograd import AutoDispatchBelowAutograd, any_requires_grad, forward_mode_active
+from tzwc._torch.functorch import current_transform
 
 __all__ = ["is_differentiated", "register_derivatives", "tangents_may_flow"]
 
 
 def tangents_may_flow() -> bool:
     """Whether anything is being differentiated forwards, by ``torch.func.jvp`` for example."""
-    return forward_ad._current_level >= 0
+    return forward_mode_active()
 
 
 def is_differentiated(*tensors: Tensor) -> bool:
@@ -48,7 +50,7 @@ def register_derivatives(
     class Differentiable(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, *args: Any) -> Tensor:
-            with torch._C._AutoDispatchBelowAutograd():
+            with AutoDispatchBelowAutograd():
                 result: Tensor = operator(*args)
             setup_context(ctx, args, result)
             return result
@@ -59,12 +61,12 @@ def register_derivatives(
 
     def differentiated(*args: Any) -> Tensor:
         # An autograd function called from here has no place among the transforms of torch.func.
-        if tangents_may_flow() or torch._C._functorch.peek_interpreter_stack() is not None:
+        if tangents_may_flow() or current_transform() is not None:
             return composition(*args)
-        if torch.is_grad_enabled() and torch._C._any_requires_grad(*args):
+        if torch.is_grad_enabled() and any_requires_grad(*args):
             result: Tensor = Differentiable.apply(*args)  # type: ignore[no-untyped-call]
             return result
-        with torch._C._AutoDispatchBelowAutograd():
+        with AutoDispatchBelowAutograd():
             return operator(*args)  # type: ignore[no-any-return]
 
     library.impl(name, differentiated, "Autograd")  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tzwc._torch.autocast import DisableAutocast
 from tzwc.native.loader import disabled, extension
 from tzwc.ops.derivatives import is_differentiated
 from tzwc.util.modes import undisturbed
@@ -109,7 +110,7 @@ def _multiply(a: Tensor, b: Tensor) -> Tensor:
 
 def _composed(a: Tensor, b: Tensor) -> Tensor:
     """By operators that PyTorch can differentiate."""
-    with torch._C._DisableAutocast():  # which the operator does not know, so that its results stay float32
+    with DisableAutocast():  # which the operator does not know, so that its results stay float32
         return torch.matmul(a, b)
 
 

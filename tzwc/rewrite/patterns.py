@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import fx
 from torch.fx.node import Target
 
+from tzwc._torch.operators import OpOverload
 from tzwc.ir.graph import target_name
 
 __all__ = ["Miss", "Pattern", "State", "any_", "call_arguments", "const", "either", "op", "same_constant"]
@@ -26,7 +26,7 @@ _MISSING: Any = object()
 
 def call_arguments(node: fx.Node) -> dict[str, Any]:
     """The arguments of ``node`` by name, in order, with defaults filled in (for operators, which have a schema)."""
-    if not isinstance(node.target, torch._ops.OpOverload):
+    if not isinstance(node.target, OpOverload):
         return {str(i): a for i, a in enumerate(node.args)} | dict(node.kwargs)
     named: dict[str, Any] = {}
     for position, argument in enumerate(node.target._schema.arguments):
@@ -173,7 +173,7 @@ class Op(Pattern):
 
 
 def _defaults(node: fx.Node) -> list[object]:
-    if not isinstance(node.target, torch._ops.OpOverload):
+    if not isinstance(node.target, OpOverload):
         return [_MISSING] * (len(node.args) + len(node.kwargs))
     return [a.default_value if a.has_default_value() else None for a in node.target._schema.arguments]
 

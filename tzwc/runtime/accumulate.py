@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.parallel import DistributedDataParallel
 
+from tzwc._torch.distributed import active_ddp_module
 from tzwc.errors import TzwcError
 from tzwc.native import TensorWatch, watch_tensors
 from tzwc.runtime.specialisation import Specialisation
@@ -121,7 +120,7 @@ def _refuse_changes(specialisation: Specialisation, known: _Evaluated) -> None:
 
 
 def _refuse_synchronised() -> None:
-    active: Any = DistributedDataParallel._active_ddp_module
+    active = active_ddp_module()
     if active is not None and active.require_backward_grad_sync:
         raise AccumulationError(
             "accumulate() under DistributedDataParallel must be inside no_sync(): gradients of the slow networks "

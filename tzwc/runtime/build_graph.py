@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
 from tzwc.errors import CaptureError
 from tzwc.options import CompileOptions
 from tzwc.runtime.accumulate import outside_checkpoints

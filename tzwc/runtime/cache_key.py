@@ -7,8 +7,8 @@ from operator import attrgetter
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
 from tzwc.runtime.module_guard import ModuleGuard
 from tzwc.tracing.global_state import global_state
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
 from tzwc.errors import InvalidArgumentError
 from tzwc.inspection import Report, Stage, diff, dump
 from tzwc.inspection.dump import VARIABLE, requested_folder

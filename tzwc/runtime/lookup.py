@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
 from tzwc.runtime.module_guard import ModuleGuard
 from tzwc.runtime.specialisation import Specialisation
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, count
 from operator import attrgetter, is_, itemgetter
 from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import _get_current_function_mode_stack
-from torch.utils._device import DeviceContext
 
+from tzwc._torch.autograd import forward_mode_active
+from tzwc._torch.dispatch import DeviceContext, current_dispatch_mode, function_modes
+from tzwc._torch.functorch import current_transform
+from tzwc._torch.modules import GLOBAL_HOOKS
 from tzwc.native import watch_dicts
 from tzwc.tracing.python_state import containers, is_configuration
 from tzwc.util.equality import same
@@ -19,12 +21,7 @@ from tzwc.util.equality import same
 __all__ = ["ModuleGuard", "WrittenEntries", "transforms_active"]
 
 _generations = count()  # of all guards: a graph outlives guards, and must not take one's number for another's
-_function_modes: Callable[[], list[Any]] = _get_current_function_mode_stack
 _training = attrgetter("training")
-_global_hooks = [
-    getattr(nn.modules.module, f"_global_{kind}_hooks")
-    for kind in ("forward", "forward_pre", "backward", "backward_pre")
-]
 
 # Entries of a module's __dict__ that are looked at by other means, or that forward does not read.
 _REGISTRIES = {"_parameters", "_buffers", "_modules"}
@@ -257,15 +254,15 @@ def _ties(modules: Sequence[nn.Module]) -> list[tuple[dict[str, Any], str, dict[
 
 def transforms_active(leaves: Iterable[object]) -> str | None:
     """Why the original module must run instead of compiled code; ``None`` when nothing stands against it."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if current_transform() is not None:
         return "under a torch.func transform"
-    if torch.utils._python_dispatch._get_current_dispatch_mode() is not None:
+    if current_dispatch_mode() is not None:
         return "under a dispatch mode"
-    if any(not isinstance(mode, DeviceContext) for mode in _function_modes()):
+    if any(not isinstance(mode, DeviceContext) for mode in function_modes()):
         return "under a function mode"
-    if torch.autograd.forward_ad._current_level >= 0:
+    if forward_mode_active():
         return "under forward-mode differentiation"
-    if any(_global_hooks):
+    if any(GLOBAL_HOOKS):
         return "hooks on all modules are registered"
     for leaf in leaves:
         if issubclass(type(leaf), torch.Tensor) and type(leaf) not in (torch.Tensor, nn.Parameter, nn.Buffer):

@@ -6,7 +6,6 @@ from tzwc.tracing.escapes import escaped_fake, escaped_value, forget_escaped, so
 from tzwc.tracing.interception import Interception
 from tzwc.tracing.source_location import Origins
 from tzwc.tracing.stand_ins import Counter, as_plain
-from tzwc.tracing.tensor_table import requires_grad_of
 from tzwc.tracing.tracer import Read, Tracer
 
 __all__ = [
@@ -19,6 +18,5 @@ __all__ = [
     "escaped_fake",
     "escaped_value",
     "forget_escaped",
-    "requires_grad_of",
     "source_of",
 ]

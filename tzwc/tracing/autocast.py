@@ -15,6 +15,14 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from tzwc._torch.autocast import any_autocast_enabled
+from tzwc._torch.dispatch import (
+    ForceDispatchKeyGuard,
+    count_dispatch_modes,
+    excluded_dispatch_keys,
+    included_dispatch_keys,
+)
+
 __all__ = ["AutocastAbove"]
 
 aten = torch.ops.aten
@@ -40,10 +48,10 @@ class AutocastAbove(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         del types
-        if not torch._C._is_any_autocast_enabled():
+        if not any_autocast_enabled():
             return func(*args, **(kwargs or {}))
         before = self._keys
-        self._keys = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+        self._keys = included_dispatch_keys(), excluded_dispatch_keys()
         try:
             return func(*args, **(kwargs or {}))
         finally:
@@ -53,7 +61,7 @@ class AutocastAbove(TorchFunctionMode):
         """In place of ``autocast.__enter__`` while a program is traced."""
         result = original(region)
         watched = ExitStack()
-        if torch._C._len_torch_dispatch_stack() and torch._C._is_any_autocast_enabled():
+        if count_dispatch_modes() and any_autocast_enabled():
             watched.enter_context(self)
         self._regions.append(watched)
         return result
@@ -71,5 +79,5 @@ class AutocastAbove(TorchFunctionMode):
     def active(self) -> AbstractContextManager[None]:
         """The dispatch keys of the caller, autocast among them."""
         assert self._keys is not None
-        guard: AbstractContextManager[None] = torch._C._ForceDispatchKeyGuard(*self._keys)
+        guard: AbstractContextManager[None] = ForceDispatchKeyGuard(*self._keys)
         return guard

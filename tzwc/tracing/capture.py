@@ -16,13 +16,15 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, fx, nn
-from torch._dispatch.python import enable_python_dispatcher
-from torch._dynamo.source import ConstantSource
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
+from tzwc._torch.autocast import any_autocast_enabled
+from tzwc._torch.autograd import AutoDispatchBelowAutograd
+from tzwc._torch.dispatch import enable_python_dispatcher
+from tzwc._torch.dynamo import ConstantSource
+from tzwc._torch.fake_tensors import FakeTensor, FakeTensorMode
 from tzwc.autotune.disturbance import working
 from tzwc.errors import CaptureError
 from tzwc.ir.graph import fake_mode_of, location, order_placeholders
@@ -229,9 +231,9 @@ class _Tracing:
             nothing = torch.empty(0)
             stack.enter_context(saved_tensors_hooks(lambda _: nothing, lambda saved: saved))
             stack.enter_context(enable_python_dispatcher())
-            stack.enter_context(torch._C._AutoDispatchBelowAutograd())
+            stack.enter_context(AutoDispatchBelowAutograd())
             stack.enter_context(self._tracer)
-            if torch._C._is_any_autocast_enabled():
+            if any_autocast_enabled():
                 stack.enter_context(self._tracer.autocast)
             around = self._around = global_state()
             try:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import CheckpointFunction
 
+from tzwc._torch import pytree
 from tzwc.tracing.tracer import Tracer
 from tzwc.util.autocast import Autocast, active_autocast, autocast_as
 

@@ -16,8 +16,8 @@ from types import FrameType
 from typing import Any
 
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensor
 
+from tzwc._torch.fake_tensors import FakeTensor
 from tzwc.tracing.graph_builder import is_metadata
 from tzwc.tracing.tensor_table import TensorTable
 

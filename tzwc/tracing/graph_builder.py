@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
+from tzwc._torch.fake_tensors import FakeTensorMode
 from tzwc.errors import CaptureError
 from tzwc.tracing.size_nodes import SymbolNodes
 from tzwc.tracing.source_location import Origins

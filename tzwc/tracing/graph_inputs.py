@@ -8,16 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, fx, nn
 
+from tzwc._torch.tensors import is_leaf_of, requires_grad_of
 from tzwc.errors import CaptureError
-from tzwc.tracing import requires_grad_of
 from tzwc.tracing.graph_builder import Recorder
 
 __all__ = ["Slot", "SlotTable", "placeholder_name"]
-
-_is_leaf: Any = vars(torch._C.TensorBase)["is_leaf"].__get__  # out of reach of what tracing patches
 
 SlotKind = Literal["parameter", "buffer", "attribute", "parametrized", "constant"]
 
@@ -84,7 +81,7 @@ class SlotTable:
             {0: tensor},
             0,
         )
-        if kind == "constant" and not _is_leaf(tensor):
+        if kind == "constant" and not is_leaf_of(tensor):
             raise CaptureError(
                 "uses a tensor that the module does not hold and that has a history of gradients (Tensor.grad_fn)"
             )

@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import FunctionMeta
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import _disable_current_modes
 
+from tzwc._torch import pytree
+from tzwc._torch.dispatch import count_dispatch_modes, disable_current_modes
+from tzwc._torch.fake_tensors import FakeTensor
+from tzwc._torch.tensors import TensorBase
 from tzwc.tracing.custom_functions import recorded_whole
 from tzwc.tracing.patches import Patches
 from tzwc.tracing.random_generators import WatchedGenerator
@@ -25,7 +26,6 @@ from tzwc.tracing.tracer import Tracer
 __all__ = ["Interception"]
 
 _SYMBOLS = (torch.SymInt, torch.SymFloat, torch.SymBool)
-_base: Any = torch._C.TensorBase
 
 
 class Interception:
@@ -81,14 +81,14 @@ class Interception:
             for owner, name in _generators():
                 refuse = self._refusing("draws random numbers outside of PyTorch, whose values would be frozen")
                 stack.enter_context(function(owner, name, refuse))
-            stack.enter_context(function(torch._C.ScriptFunction, "__call__", self._script))
+            stack.enter_context(function(torch.jit.ScriptFunction, "__call__", self._script))
             stack.enter_context(function(FunctionMeta, "__getattribute__", self._function))
             stack.enter_context(self._watched_generator())
             try:
                 yield
             finally:
                 for tensor, data in reversed(self._undo):
-                    _base.data.__set__(tensor, data)
+                    TensorBase.data.__set__(tensor, data)
 
     @contextmanager
     def _watched_generator(self) -> Iterator[None]:
@@ -116,8 +116,8 @@ class Interception:
         def read(original: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
             if self._tracer.tensors.is_dynamic(tensor):
                 self._tracer.refuse(f"reads a tensor that depends on the inputs (Tensor.{name})")
-            with _disable_current_modes():
-                self._tracer.read(self._tracer.tensors.node_of(tensor), "value", _base.detach(tensor).clone())
+            with disable_current_modes():
+                self._tracer.read(self._tracer.tensors.node_of(tensor), "value", TensorBase.detach(tensor).clone())
                 return original(tensor, *args, **kwargs)
 
         return read
@@ -128,9 +128,9 @@ class Interception:
 
         def lend(original: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
             result = read(original, tensor, *args, **kwargs)
-            with _disable_current_modes():
+            with disable_current_modes():
                 self._tracer.memory.save(tensor)
-                self._lent.append((tensor, _base.detach(tensor).clone()))
+                self._lent.append((tensor, TensorBase.detach(tensor).clone()))
             return result
 
         return lend
@@ -142,13 +142,13 @@ class Interception:
     def _version(self, tensor: Tensor) -> int:
         if not isinstance(tensor, FakeTensor):
             self._tracer.refuse("asks how often a tensor was written to")
-        version: int = _base._version.__get__(tensor)
+        version: int = TensorBase._version.__get__(tensor)
         return version
 
     def _integer(self, original: Any, tensor: Tensor) -> int:
         if self._tracer.tensors.is_dynamic(tensor):
             self._tracer.refuse("reads a value that depends on the inputs")
-        with _disable_current_modes():
+        with disable_current_modes():
             value: int = original(tensor)
             self._tracer.read(self._tracer.tensors.node_of(tensor), "integer", value)
         return value
@@ -156,7 +156,7 @@ class Interception:
     def _item(self, original: Any, tensor: Tensor) -> Any:
         if not self._numbers or not tensor.is_floating_point() or self._tracer.tensors.is_dynamic(tensor):
             return original(tensor)
-        if tensor.numel() != 1 or torch._C._len_torch_dispatch_stack() == 0:
+        if tensor.numel() != 1 or count_dispatch_modes() == 0:
             return original(tensor)
         return self._tracer.number(tensor)
 
@@ -166,15 +166,15 @@ class Interception:
         if _same_place(tensor, value):
             return  # ``p.data *= 2`` writes in place, then assigns what it wrote to
         self.moved.append(self._tracer.origins.line())
-        with _disable_current_modes():
-            self._undo.append((tensor, _base.detach(tensor)))
-            _base.data.__set__(tensor, value)
+        with disable_current_modes():
+            self._undo.append((tensor, TensorBase.detach(tensor)))
+            TensorBase.data.__set__(tensor, value)
             self._tracer.tensors.bind(tensor, self._tracer.tensors.node_of(value))
 
     # --- history ----------------------------------------------------------------------------------------------------
 
     def _requires_grad(self, tensor: Tensor) -> bool:
-        with _disable_current_modes():
+        with disable_current_modes():
             return self._tracer.tensors.requires_grad(tensor)
 
     def _asks_requires_grad(self, tensor: Tensor) -> bool:
@@ -193,7 +193,7 @@ class Interception:
         return tensor
 
     def _history(self, name: str) -> Callable[[Tensor], Any]:
-        get = getattr(_base, name).__get__
+        get = getattr(TensorBase, name).__get__
 
         def read(tensor: Tensor) -> Any:
             if self._requires_grad(tensor):
@@ -236,7 +236,7 @@ class Interception:
         if name == "_backward_cls":
             self._functions.close()
             # Without a dispatch mode, this is inside of another one.
-            if torch.is_grad_enabled() and torch._C._len_torch_dispatch_stack():
+            if torch.is_grad_enabled() and count_dispatch_modes():
                 self._functions.enter_context(recorded_whole(self._tracer, function))
         return original(function, name)
 

@@ -16,17 +16,17 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tzwc._torch.modules import parametrization_cache, parametrizations_cached, set_parametrization_cache
 from tzwc.errors import TzwcError
 
 __all__ = ["CachedWeights", "UncachedError", "caching", "evaluating_weights", "traced_cache"]
 
 _T = TypeVar("_T")
-_state: Any = parametrize
 
 
 def caching() -> bool:
     """Whether PyTorch keeps parametrized weights at present."""
-    return bool(_state._cache_enabled)
+    return parametrizations_cached()
 
 
 class CachedWeights:
@@ -114,13 +114,13 @@ def traced_cache(module: nn.Module, found: Callable[[nn.Module, str, Tensor | No
         if key[0] in owners:
             found(owners[key[0]], key[1], tensor)
 
-    cache = _TracedCache(_state._cache, note)
-    _state._cache = cache
+    cache = _TracedCache(parametrization_cache(), note)
+    set_parametrization_cache(cache)
     try:
         yield
     finally:
-        if _state._cache is cache:  # otherwise another thread has left the last block meanwhile
-            _state._cache = cache.outer
+        if parametrization_cache() is cache:  # otherwise another thread has left the last block meanwhile
+            set_parametrization_cache(cache.outer)
     missing = [(owners[number], name) for number, name in cache.missing if number in owners]
     if missing:
         raise UncachedError(missing)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from tzwc._torch.tensors import TensorBase
 
 __all__ = ["Patches", "patching"]
 
-_base: Any = torch._C.TensorBase
 
 patching = threading.RLock()
 """Held by whoever has patches in place. Patches of two threads must not overlap: each puts back what it has found."""
@@ -52,7 +52,7 @@ class Patches:
         self, name: str, get: Callable[[Tensor], Any] | None, set_: Callable[[Tensor, Any], None] | None = None
     ) -> Iterator[None]:
         """Let the attribute ``name`` of all tensors be read by ``get`` and set by ``set_``; ``None``: as it was."""
-        base = getattr(_base, name)
+        base = getattr(TensorBase, name)
         inherited = name not in vars(Tensor)
         before = vars(Tensor).get(name)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from tzwc._torch.operators import OpOverload
 from tzwc.errors import CaptureError
 from tzwc.ir.graph import is_random
 
@@ -52,7 +53,7 @@ class WatchedGenerator:
 def draws(graph: torch.fx.Graph) -> bool:
     """Whether the graph may draw random numbers."""
     return any(
-        node.op == "call_function" and (is_random(node) or not isinstance(node.target, torch._ops.OpOverload))
+        node.op == "call_function" and (is_random(node) or not isinstance(node.target, OpOverload))
         for node in graph.nodes
     )
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
 from tzwc.ir.graph import hint
 from tzwc.ir.pytree import flatten_result, unflatten_result
 from tzwc.tracing import Counter, as_plain

@@ -8,9 +8,8 @@ from typing import Any
 import sympy
 import torch
 from torch import fx
-from torch.utils._sympy.interp import sympy_interp
-from torch.utils._sympy.reference import PythonReferenceAnalysis
 
+from tzwc._torch.symbolic_shapes import PythonReferenceAnalysis, sympy_interp
 from tzwc.errors import CaptureError
 
 __all__ = ["SymbolNodes"]

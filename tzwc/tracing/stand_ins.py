@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from torch import Tensor
-from torch.utils import _pytree as pytree
+
+from tzwc._torch import pytree
 
 __all__ = ["Counter", "Number", "as_plain"]
 

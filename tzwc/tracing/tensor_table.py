@@ -8,17 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from tzwc._torch.fake_tensors import FakeTensor, FakeTensorMode
+from tzwc._torch.tensors import negative_view, requires_grad_of
 from tzwc.errors import CaptureError
 from tzwc.tracing.graph_builder import Recorder, needs_gradient
 from tzwc.tracing.source_location import Origins
 from tzwc.tracing.storage import MemoryMap
 
-__all__ = ["TensorTable", "requires_grad_of"]
-
-requires_grad_of: Callable[[Tensor], bool] = vars(torch._C.TensorBase)["requires_grad"].__get__
+__all__ = ["TensorTable"]
 
 
 @dataclass
@@ -120,7 +119,7 @@ class TensorTable:
                 if tensor.is_conj():
                     fake = fake.conj()
                 if tensor.is_neg():
-                    fake = torch._neg_view(fake)
+                    fake = negative_view(fake)
             self._fakes[tensor] = fake
         return fake
 

@@ -18,16 +18,16 @@ from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import (
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+from tzwc._torch import pytree
+from tzwc._torch.dispatch import TorchDispatchMode, disable_current_modes
+from tzwc._torch.fake_tensors import (
     DataDependentOutputException,
     DynamicOutputShapeException,
     FakeTensor,
     FakeTensorMode,
 )
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-
 from tzwc.errors import CaptureError
 from tzwc.ir.op_schemas import (
     functional_form,
@@ -124,7 +124,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def number(self, tensor: Tensor) -> Number:
         """The float that a static tensor holds; what the program makes of it becomes an assumption."""
-        with _disable_current_modes():
+        with disable_current_modes():
             node = self._call(aten._local_scalar_dense.default, (tensor,), {}, [tensor])
             value = float(aten._local_scalar_dense.default(tensor))
         node.meta["val"] = value
@@ -338,13 +338,13 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             arguments = self.recorder.arguments(tuple(args), self.tensors.node_of)
         node = self.recorder.call(target, arguments, {}, any(map(self.tensors.requires_grad, tensors)))
         fakes = [self.tensors.fake_of(a) if isinstance(a, Tensor) else a for a in args]
-        with _disable_current_modes(), self._fake_mode:
+        with disable_current_modes(), self._fake_mode:
             result = run(fakes)
         if before != [self.tensors.fake_of(t)._version for t in tensors]:
             self.refuse("calls a custom autograd.Function that writes to its arguments")
         # An argument that is returned as it is becomes a tensor with a history of its own.
         given = set(map(id, fakes))
-        with _disable_current_modes(), self._fake_mode:
+        with disable_current_modes(), self._fake_mode:
             result = pytree.tree_map_only(Tensor, lambda t: t.detach() if id(t) in given else t, result)
         self._describe(node, result)
         return self._returned(node, result, {})

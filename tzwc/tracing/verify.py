@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
 from tzwc.ir.pytree import flatten_result
 from tzwc.tracing.capture import Capture
 from tzwc.tracing.patches import Patches, patching

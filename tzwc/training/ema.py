@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from tzwc._torch import foreach
+
 __all__ = ["MovingAverage"]
 
 
@@ -29,7 +31,7 @@ class MovingAverage:
     def update(self, step: int) -> None:
         """Take in the parameters after step ``step``, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.values, [p.detach() for p in self.parameters], 1 - decay)
+        foreach.lerp_(self.values, [p.detach() for p in self.parameters], 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

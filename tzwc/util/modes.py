@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
+
+from tzwc._torch.dispatch import DisableTorchFunction, disable_current_modes
 
 __all__ = ["undisturbed"]
 
@@ -19,8 +20,8 @@ def undisturbed() -> Iterator[None]:
     gc.disable()
     try:
         with (
-            torch._C.DisableTorchFunction(),
-            _disable_current_modes(),
+            DisableTorchFunction(),
+            disable_current_modes(),
             torch.inference_mode(False),
             torch.no_grad(),
             torch.autocast("cpu", enabled=False),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from tzwc._torch.dispatch import current_dispatch_mode
 from tzwc.util.formatting import size
 
 __all__ = ["memory_of", "too_large"]
@@ -24,7 +25,7 @@ def memory_of(device: torch.device) -> int | None:
 
 def _working_device() -> torch.device | None:
     """Where new tensors take memory; ``None`` where they take none, under ``FakeTensorMode`` for example."""
-    if torch.utils._python_dispatch._get_current_dispatch_mode() is not None:
+    if current_dispatch_mode() is not None:
         return None
     return torch.get_default_device()
 

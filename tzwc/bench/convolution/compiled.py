@@ -48,7 +48,7 @@ def compare(problem: Problem, backward: bool, store: Store, rounds: int, backend
     result: dict[str, Any] = {"problem": problem_to_dict(problem), "backward": backward, "algorithms": chosen}
     if set(chosen) == {"native"}:
         return result | {"compiled": None, "chosen": None, "ratio": 1.0, "same program": True}
-    torch._dynamo.reset()
+    torch.compiler.reset()
     x, kernel = operands(problem)
     theirs = _call(torch.compile(_plain(problem), backend=backend), x, kernel, backward)
     ours, second = _ours(problem, chosen, kernel, backward)

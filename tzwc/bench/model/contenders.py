@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tzwc import api
+from tzwc._torch.inductor import list_mode_options
 from tzwc.bench.capture.outcome import outcome_of
 from tzwc.errors import InvalidArgumentError
 
@@ -19,10 +20,10 @@ CONTENDERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "eager": {},
     "compile": {},
     "contiguous": {"layout_optimization": False},
-    "reduce_overhead": torch._inductor.list_mode_options("reduce-overhead"),
-    "max_autotune": torch._inductor.list_mode_options("max-autotune"),
+    "reduce_overhead": list_mode_options("reduce-overhead"),
+    "max_autotune": list_mode_options("max-autotune"),
     "freezing": {"freezing": True},
-    "freezing_max_autotune": {**torch._inductor.list_mode_options("max-autotune"), "freezing": True},
+    "freezing_max_autotune": {**list_mode_options("max-autotune"), "freezing": True},
     "tzwc": {},
 }
 """Contenders by name, with Inductor's options of those that are ``torch.compile``. Each exists a second time, as

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
+from tzwc._torch.fake_tensors import FakeCopyMode, FakeTensorMode
 from tzwc.bench.model.targets import Subject
 
 __all__ = ["ALLOWED", "Arithmetic", "Reference", "arithmetic"]

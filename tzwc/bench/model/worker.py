@@ -7,7 +7,6 @@ Requests come on standard input and are answered on standard output, a line of J
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import os
 import queue
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 
+from tzwc._torch.inductor import preload
 from tzwc.bench.breaks import quiet
 from tzwc.bench.devices import clock_of, wait
 from tzwc.bench.model.contenders import build, note_of
@@ -65,7 +65,7 @@ class Runner:
     def __init__(self, task: Task) -> None:
         assert task.contender is not None
         if task.backend == "inductor":
-            importlib.import_module("torch._inductor.compile_fx")  # no part of anyone's first call or memory
+            preload()  # no part of anyone's first call or memory
         give_back()
         restart_peak(task.device)
         self._before = peak(task.device)

@@ -10,11 +10,10 @@ import torch
 import torch._dynamo
 from torch import Tensor, fx
 from torch._functorch import config as functorch_config
-from torch._guards import TracingContext, tracing
 from torch._inductor import config
 from torch._inductor.compile_fx import compile_fx, compile_fx_inner
-from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tzwc._torch.fake_tensors import FakeTensorMode, TracingContext, tracing
 from tzwc.cross_compile.worker.devices import CPU, GPU, like, move_arguments, move_values
 from tzwc.cross_compile.worker.records import Call, Recorder, recording
 from tzwc.lowering.backend import INDUCTOR
@@ -46,7 +45,7 @@ def compiled(
         mode: the fake-tensor mode of the graph's values.
         run: makes a callable of a generated module's name and code.
     """
-    torch._dynamo.reset()
+    torch.compiler.reset()
     device = CPU if gradients else GPU
     if gradients:
         # Without CUDA, autograd cannot record what happens on a GPU; so it traces the graph on the CPU, and what it

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils import _pytree as pytree
+
+from tzwc._torch import pytree
+from tzwc._torch.fake_tensors import FakeTensorMode
 
 __all__ = ["CPU", "GPU", "empty", "like", "move_arguments", "move_values"]
 

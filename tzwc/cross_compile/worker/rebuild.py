@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from tzwc._torch.fake_tensors import FakeTensorMode
 from tzwc.cross_compile.worker.devices import GPU, empty, like, move_arguments
 from tzwc.errors import TzwcError
 from tzwc.inspection import graph_from_dict

@@ -16,8 +16,9 @@ from torch._inductor.codegen.triton import TritonScheduling
 from torch._inductor.codegen.wrapper import PythonWrapperCodegen
 from torch._inductor.graph import GraphLowering
 from torch._inductor.scheduler import BaseSchedulerNode, ExternKernelSchedulerNode, Scheduler
-from torch.utils import _pytree as pytree
 
+from tzwc._torch import pytree
+from tzwc._torch.operators import OpOverload
 from tzwc.cross_compile.worker.arithmetic import (
     dot_bytes,
     dot_flops,
@@ -157,7 +158,7 @@ def _extern(item: ExternKernelSchedulerNode, recorder: Recorder) -> dict[str, An
     assert isinstance(node, ir.ExternKernel)
     origin = node.get_origin_node() or next(iter(sorted(node.origins, key=str)), None)
     overload = getattr(node, "op_overload", None)
-    if isinstance(overload, torch._ops.OpOverload) and overload.is_view:
+    if isinstance(overload, OpOverload) and overload.is_view:
         return None
     values = _values(origin)
     dtype = next((str(v.dtype).removeprefix("torch.") for v in values if v.is_floating_point() or v.is_complex()), "")

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from torch._dynamo import device_interface as interfaces
-from torch._subclasses.fake_tensor import FakeTensor
 
+from tzwc._torch.fake_tensors import FakeTensor
 from tzwc.lowering.gpu.target import Target
 
 __all__ = ["install"]

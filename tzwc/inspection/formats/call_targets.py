@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.fx.node import Target
 
+from tzwc._torch.operators import HigherOrderOperator, OpOverload, OpOverloadPacket
 from tzwc.errors import InvalidArgumentError
 
 __all__ = ["import_path", "qualified_name", "resolve_target", "short_name"]
@@ -46,9 +47,9 @@ def qualified_name(target: Target) -> str:
     """
     if isinstance(target, str):
         return target
-    if isinstance(target, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
+    if isinstance(target, (OpOverload, OpOverloadPacket)):
         return f"torch.ops.{str(target).replace('::', '.')}"
-    if isinstance(target, torch._ops.HigherOrderOperator):
+    if isinstance(target, HigherOrderOperator):
         return f"torch.ops.higher_order.{target.__name__}"
     path = import_path(target)
     if path is not None:
@@ -144,14 +145,14 @@ def _callable(module: types.ModuleType, attribute: str) -> Callable[..., Any] | 
 def _operator(parts: list[str]) -> Callable[..., Any] | None:
     if len(parts) == 2 and parts[0] == "higher_order" and parts[1] in _HIGHER_ORDER:
         found: Any = getattr(torch.ops.higher_order, parts[1], None)
-        return found if isinstance(found, torch._ops.HigherOrderOperator) else None
+        return found if isinstance(found, HigherOrderOperator) else None
     if len(parts) != 3 or parts[0] not in _NAMESPACES or parts[1] in _REFUSED_OPERATORS:
         return None
     packet = getattr(getattr(torch.ops, parts[0]), parts[1], None)
-    if not isinstance(packet, torch._ops.OpOverloadPacket):
+    if not isinstance(packet, OpOverloadPacket):
         return None
     overload = getattr(packet, parts[2], None)
-    return overload if isinstance(overload, torch._ops.OpOverload) else None
+    return overload if isinstance(overload, OpOverload) else None
 
 
 def _own_function(module: str, attribute: str) -> Callable[..., Any] | None:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 
+from tzwc._torch.fake_tensors import FakeTensor
 from tzwc.errors import InvalidArgumentError
 
 __all__ = ["STORED_BYTES", "decode_tensor", "encode_tensor"]

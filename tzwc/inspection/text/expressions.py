@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from tzwc._torch.operators import HigherOrderOperator, OpOverload, OpOverloadPacket
 from tzwc.inspection.formats.call_targets import import_path
 from tzwc.inspection.text.literals import Reference, literal
 
@@ -144,7 +145,7 @@ class Scope:
 
     def function(self, target: Callable[..., Any]) -> str:
         """The expression that names ``target``."""
-        if isinstance(target, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
+        if isinstance(target, (OpOverload, OpOverloadPacket)):
             name = str(target).replace("::", ".")
             namespace = name.partition(".")[0]
             if namespace in ("aten", "prims"):
@@ -153,7 +154,7 @@ class Scope:
             if namespace == "tzwc":
                 self.imports.add("tzwc.ops")  # registers the operators
             return f"torch.ops.{name}"
-        if isinstance(target, torch._ops.HigherOrderOperator):
+        if isinstance(target, HigherOrderOperator):
             return f"torch.ops.higher_order.{target.__name__}"
         path = import_path(target)
         if path is None:

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._subclasses.fake_tensor import FakeTensor
 
+from tzwc._torch.fake_tensors import FakeTensor
 from tzwc.inspection.text.expressions import Expression, Scope, identifier
 from tzwc.inspection.text.literals import Reference
 from tzwc.inspection.text.script import script_lines
@@ -201,7 +201,7 @@ class _Symbols:
                     self.sources.setdefault(str(size), f"{names[node]}.shape[{axis}]")
 
     def expression(self, value: torch.SymInt | torch.SymFloat | torch.SymBool) -> str:
-        from torch.utils._sympy.printers import PythonPrinter  # loads SymPy, and is hardly ever needed
+        from tzwc._torch.symbolic_shapes import PythonPrinter  # loads SymPy, and is hardly ever needed
 
         expr = value.node.expr
         self.used |= {str(symbol) for symbol in expr.free_symbols}

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tzwc._torch.tensors import is_view
 from tzwc.ops.conv.algorithm import find_algorithm
 from tzwc.ops.conv.computation import compute
 from tzwc.ops.conv.problem import DIRECTIONS, Direction, Problem
@@ -48,7 +49,7 @@ class _Convolution(torch.autograd.Function):
         with torch.autocast(a.device.type, enabled=False):  # the caller has converted what is to be converted
             y = compute(problem, names[DIRECTIONS.index(problem.direction)], a, b)
         # A result that autograd knows as a view must have a tangent whose storage is of the same size.
-        return torch.ops.aten._unsafe_view.default(y, y.shape) if y._is_view() else y
+        return torch.ops.aten._unsafe_view.default(y, y.shape) if is_view(y) else y
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Problem, Names], output: Tensor) -> None:  # noqa: ARG004
