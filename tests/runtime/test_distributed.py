@@ -10,11 +10,8 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 import tzwc
-from tests.support.gradients import compiled, eager_gradients, hyper_conv, square
+from tests.support.gradients import BATCHES, compiled, eager_gradients, hyper_conv, square
 from tests.support.processes import spawn
-from tests.support.programs import example
-
-BATCHES = [example(batch, seed=batch) for batch in (5, 3, 5, 2)]
 
 
 def _worker(rank: int, rendezvous: str, results: str) -> None:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import tzwc
-from tests.support.gradients import BATCHES
-from tests.support.gradients import assert_gradients, compiled, eager_gradients, hyper_conv, square
+from tests.support.gradients import BATCHES, assert_gradients, compiled, eager_gradients, hyper_conv, square
 from tests.support.programs import WithBuffers, example
 
 

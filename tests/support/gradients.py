@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 import tzwc
-from tests.support.programs import HyperConv
+from tests.support.programs import HyperConv, example
 from tzwc.runtime.compiled_module import CompiledModule
 
 Loss = Callable[[Tensor], Tensor]
+BATCHES = [example(batch, seed=batch) for batch in (5, 3, 5, 2)]
 
 
 def hyper_conv() -> HyperConv:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from tzwc.autotune.calibration import model_for, read_samples
+from tzwc.autotune.candidates import Candidate, Choice, Source
 from tzwc.autotune.cost_model import CostModel
 from tzwc.autotune.facts import establish
 from tzwc.autotune.fingerprint import fingerprint
@@ -26,7 +26,6 @@ from tzwc.util.modes import undisturbed
 __all__ = ["Candidate", "Choice", "Source", "Tune", "choose"]
 
 Tune = Literal["measure", "model", "off"]
-Source = Literal["off", "built-in", "calibrated", "measured", "remembered"]
 
 MARGIN = 1.1
 """Without measuring, an algorithm replaces ``native`` when it is predicted to be faster by this factor."""
@@ -34,66 +33,6 @@ MARGIN = 1.1
 ERRORS: Mapping[Source, float] = {"built-in": 12.0, "calibrated": 6.0}
 """Factors by which predictions may be wrong: calibrated ones by three times the spread of the model, e^(3 · 0.6); those
 of the table that comes with tzwc are of another machine, and twice as wrong."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One algorithm that could be used.
-
-    Attributes:
-        predicted: seconds by the cost model; ``None`` when it knows nothing about this algorithm on such a device.
-        measured: seconds, the median; ``None`` when it was not measured.
-    """
-
-    predicted: float | None
-    measured: float | None = None
-
-    @property
-    def seconds(self) -> float:
-        """Measured, or else predicted, or else infinite."""
-        known = self.predicted if self.measured is None else self.measured
-        return math.inf if known is None else known
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The algorithm chosen for a problem, and why.
-
-    Attributes:
-        algorithm: its name.
-        candidates: all that are legal, by name, the cheapest first; none with ``tune="off"``.
-        declined: why each of the others is not.
-        source: where the seconds that decided come from.
-        why: a clause for a remark.
-    """
-
-    algorithm: str
-    candidates: Mapping[str, Candidate] = field(default_factory=dict)
-    declined: Mapping[str, str] = field(default_factory=dict)
-    source: Source = "off"
-    why: str = "tuning is off"
-
-    def costs(self) -> dict[str, float]:
-        """Predicted and measured microseconds by candidate, flat, for the details of a remark."""
-        found: dict[str, float] = {}
-        for name, candidate in self.candidates.items():
-            for what, seconds in (("predicted", candidate.predicted), ("measured", candidate.measured)):
-                if seconds is not None:
-                    found[f"{name}_{what}_us"] = round(seconds * 1e6, 1)
-        return found
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-safe."""
-        return {
-            "algorithm": self.algorithm,
-            "source": self.source,
-            "why": self.why,
-            "candidates": {
-                name: {"predicted": candidate.predicted, "measured": candidate.measured}
-                for name, candidate in self.candidates.items()
-            },
-            "declined": dict(self.declined),
-        }
 
 
 def choose(
