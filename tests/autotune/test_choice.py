@@ -18,7 +18,7 @@ import tzwc.util.disk_cache
 from tests.support.fake_timer import FakeTimer
 from tzwc.autotune import Choice, Store, TuningWarning, choose
 from tzwc.autotune.calibration import write_samples
-from tzwc.autotune.cost_model import Sample
+from tzwc.autotune.cost_model import CostModel, Sample
 from tzwc.autotune.fingerprint import fingerprint
 from tzwc.autotune.measure import Limits
 from tzwc.autotune.random_problems import CALIBRATION, stream
@@ -65,6 +65,18 @@ def test_model_predicts_and_writes_nothing(tmp_path: Path) -> None:
     assert choice.candidates["native"].measured is None
     assert list(tmp_path.iterdir()) == []
     assert choose(long.with_(kernel=(1,), padding=((0, 0),)), tune="model", exact=True).declined["fft"]
+
+
+@pytest.mark.parametrize(("taps", "run"), [(31, True), (16383, False)])
+def test_candidates_without_a_prediction_are_called_where_even_the_slowest_would_end(
+    taps: int, run: bool, pretend: Callable[..., FakeTimer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timer = pretend(fft=1e-3)
+    monkeypatch.setattr(tzwc.autotune.choice, "model_for", lambda _: CostModel([]))
+    problem = Problem(1, 16, 16, 16, (taps + 1,), (taps,), ((taps // 2, taps // 2),))
+    choice = choose(problem, timer=timer)
+    assert (choice.source == "measured") == run
+    assert choice.algorithm == ("fft" if run else "native")
 
 
 def test_measure_measures_once_and_remembers(pretend: Callable[..., FakeTimer]) -> None:

@@ -34,6 +34,11 @@ ERRORS: Mapping[Source, float] = {"built-in": 12.0, "calibrated": 6.0}
 """Factors by which predictions may be wrong: calibrated ones by three times the spread of the model, e^(3 · 0.6); those
 of the table that comes with tzwc are of another machine, and twice as wrong."""
 
+SLOWEST: Mapping[str, float] = {"cpu": 1e8}
+SLOWEST_ELSEWHERE = 1e11
+"""Operations per second, in the direct form, below which a candidate without a prediction is not expected to fall. (A
+depthwise convolution with 16,383 taps does 2e8 on a busy CPU.)"""
+
 
 def choose(
     problem: Problem,
@@ -146,6 +151,8 @@ def _measure(
     timer: Timer,
 ) -> Outcome:
     small = {n: t for n, t in predicted.items() if not too_much_to_measure(problem, legal[n], limits.memory)}
+    if problem.flops > limits.longest * SLOWEST.get(problem.device, SLOWEST_ELSEWHERE):  # nobody can be cut short
+        small = {name: seconds for name, seconds in small.items() if seconds is not None}
     if not closest(small, limits):
         return Outcome()
     try:
