@@ -129,7 +129,7 @@ def test_backends_may_be_told_apart_how_precise_to_be() -> None:
 
 
 def test_without_onednn_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matmul_pass.operator, "available", lambda *_: False)
+    monkeypatch.setattr(matmul_pass.matmul, "available", lambda *_: False)
     monkeypatch.setenv("TZWC_NATIVE", "0")
     ours, theirs, said, _ = rewritten(torch.mm, big, big)
     assert (ours, theirs) == (0, 1)

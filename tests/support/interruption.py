@@ -21,13 +21,13 @@ pty = pytest.importorskip("pty")
 SMALL = """
 import dataclasses, sys
 from tests.support.training_toy import SPEC
-from tzwc.training import TASKS, Recipe, presets
+from tzwc.training import TASKS, Recipe, tasks
 small = dataclasses.replace(SPEC, sizes=(8, 8), classes=10)
-presets.TASKS = {**TASKS, "digits": presets.Task("digits", "digits", small, Recipe(epochs=2000, warm_up=0))}
+tasks.TASKS = {**TASKS, "digits": tasks.Task("digits", "digits", small, Recipe(epochs=2000, warm_up=0))}
 if "bench" in sys.argv:
-    from tzwc.bench import train
-    work = train._work
-    train._work = lambda name: (work(name)[0], small)
+    from tzwc.bench.train import run
+    work = run._work
+    run._work = lambda name: (work(name)[0], small)
 from tzwc.cli.main import main
 main()
 """
