@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 import tzwc.bench.cache.cache
+import tzwc.bench.model.run
 import tzwc.targets
+from tests.support.bench_models import FAKE
 from tests.support.written_weights import Written
 from tzwc.models import terminator
 from tzwc.targets import InputSpec
@@ -28,3 +32,13 @@ def _written(monkeypatch: pytest.MonkeyPatch) -> None:
     """The smallest model of all in place of every preset."""
     monkeypatch.setattr(tzwc.bench.cache.cache, "resolve", lambda _: Written())
     monkeypatch.setattr(tzwc.bench.cache.cache, "default_inputs", lambda _: [InputSpec((1, 4))])
+
+
+@pytest.fixture
+def pids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Processes that only pretend, and leave their numbers in this folder."""
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    monkeypatch.setenv("PIDS", str(folder))
+    monkeypatch.setattr(tzwc.bench.model.run, "_COMMAND", (sys.executable, "-c", FAKE))
+    return folder

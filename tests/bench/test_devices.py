@@ -85,7 +85,8 @@ def test_steps_and_calls_are_timed_by_the_clock_of_the_device(command: str, monk
         call()
         return 0.5
 
-    monkeypatch.setattr(f"tzwc.bench.{command}.clock_of", lambda _: clock)
+    module = {"capture": "capture.capture", "train": "train.run"}[command]
+    monkeypatch.setattr(f"tzwc.bench.{module}.clock_of", lambda _: clock)
     if command == "train":
         small = dataclasses.replace(SPEC, sizes=(8, 8), classes=10, dropout=0.0)
         monkeypatch.setattr("tzwc.bench.train.run._work", lambda name: (load(name), small))

@@ -153,7 +153,7 @@ def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
 _SLOW_COMPILER = "#!/bin/sh\necho $$ > {0}/pid\nexec sleep 600\n"
 _SCRIPT = """
 import os, sys, time, torch
-from tzwc import watch
+from tzwc import native as watch
 assert watch.native_reason() == "no watch has been made yet"  # importing builds nothing
 t = torch.ones(1)
 assert watch.watch_tensors([t], content=True).changed([t]) == []

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-
-import pytest
-
-import tzwc.bench.model.run
 
 ONE_BLOCK = """
 from tzwc.models import terminator
@@ -51,16 +46,6 @@ for line in sys.stdin:
         reply = {"seconds": [seconds] * 2, "memory": 4000000}
     print(json.dumps(reply), flush=True)
 """
-
-
-@pytest.fixture
-def pids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Processes that only pretend, and leave their numbers in this folder."""
-    folder = tmp_path / "pids"
-    folder.mkdir()
-    monkeypatch.setenv("PIDS", str(folder))
-    monkeypatch.setattr(tzwc.bench.model.run, "_COMMAND", (sys.executable, "-c", FAKE))
-    return folder
 
 
 def alive(pids: Path) -> list[str]:
