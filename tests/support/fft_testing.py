@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tests.support.pass_testing import EPS, Captured, Program, as_tuple, capture, gradients
 
-FFT = "convolution.fft_convolution"
-SPECTRUM = "convolution.kernel_spectrum"
+FFT = "conv.fft_convolution.fft_convolution"
+SPECTRUM = "conv.fft_convolution.kernel_spectrum"
 PASSES = ("normalize", "cse", "recognise_fft_convolution")
 
 

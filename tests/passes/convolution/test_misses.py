@@ -14,7 +14,7 @@ from tzwc.ops import hyperzzw_convolution
 from tzwc.passes import by_name
 from tzwc.rewrite.pass_manager import PassContext
 
-PREPARED = "convolve.prepared_convolution"
+PREPARED = "conv.operator.prepared_convolution"
 
 
 def test_one_kernel_a_sample_with_a_bias_is_left():

@@ -26,7 +26,11 @@ from tzwc.models import operators
 from tzwc.ops.conv import all_algorithms
 from tzwc.passes.convolution import select_convolution
 
-CONVOLUTION, PREPARE, PREPARED = "convolve.convolution", "convolve.prepare_kernel", "convolve.prepared_convolution"
+CONVOLUTION, PREPARE, PREPARED = (
+    "conv.operator.convolution",
+    "conv.operator.prepare_kernel",
+    "conv.operator.prepared_convolution",
+)
 
 
 def _assert_close(program, norms):

@@ -13,7 +13,7 @@ from tzwc.models import operators
 from tzwc.passes.convolution import stacked_values
 
 PASSES = ("normalize", "cse", "fuse_hyperzzw", "select_convolution")
-CONVOLUTION = "convolve.convolution"
+CONVOLUTION = "conv.operator.convolution"
 
 
 @pytest.fixture(autouse=True)
