@@ -168,7 +168,7 @@ def test_a_wrong_result_is_seen(monkeypatch: pytest.MonkeyPatch, result: Callabl
         def forward(self, x: Tensor) -> Tensor:
             return result(x)
 
-    monkeypatch.setattr(tzwc, "compile", lambda *_, **__: Wrong())
+    monkeypatch.setattr("tzwc.api.compile", lambda *_, **__: Wrong())
     (cell,) = tzwc.bench.capture.capture.run(Request("digits", (2,), "eager", ("tzwc",), rounds=2)).cells
     assert cell.to_dict()["contenders"][0]["deviation from eager"] is None
     assert cell.contenders[0].left_deviation < 1e-6

@@ -17,7 +17,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import tzwc
 from tzwc.bench.model import memory, worker
 from tzwc.bench.model.reference import Reference, arithmetic
 from tzwc.bench.model.targets import LONG, Subject, batches_of
@@ -58,7 +57,7 @@ def test_memory_that_a_call_takes_is_counted(tmp_path: Path, monkeypatch: pytest
             result: Tensor = self.model(x)
             return result
 
-    monkeypatch.setattr(tzwc, "compile", lambda model, **_: Large(model))
+    monkeypatch.setattr("tzwc.api.compile", lambda model, **_: Large(model))
     runner = Runner(task("tzwc", tmp_path))
     assert 90e6 < runner.first()["memory"] < 200e6
     runner.again()
@@ -69,10 +68,10 @@ def test_what_inductor_needs_is_imported_before_anything_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    monkeypatch.setattr(worker.importlib, "import_module", order.append)
+    monkeypatch.setattr(worker, "preload", lambda: order.append("Inductor"))
     monkeypatch.setattr(worker, "restart_peak", lambda device: order.append(f"peak on {device}"))
     Runner(dataclasses.replace(task("eager", tmp_path), backend="inductor"))
-    assert order == ["torch._inductor.compile_fx", "peak on cpu"]
+    assert order == ["Inductor", "peak on cpu"]
 
 
 def test_a_process_answers_until_its_standard_input_ends(tmp_path: Path) -> None:
@@ -115,7 +114,7 @@ def test_a_wrong_result_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             result: Tensor = self.model(x)
             return result * 1.01
 
-    monkeypatch.setattr(tzwc, "compile", lambda model, **_: Wrong(model))
+    monkeypatch.setattr("tzwc.api.compile", lambda model, **_: Wrong(model))
     assert Runner(task("tzwc", tmp_path)).first()["distances"]["all"] > yard["allowed"]["all"]
 
 

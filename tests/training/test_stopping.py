@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.training_toy import RECIPE, assert_same, trainer
-from tzwc.runtime.specialisation import Specialisation
+from tzwc.runtime.lowered_code import LoweredCode
 from tzwc.training import Checkpoint, CheckpointError, Interrupted, loop
 from tzwc.training.ema import MovingAverage
 
@@ -42,7 +42,7 @@ def on_entering(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: 
         (Checkpoint, "save"),
         (os, "fsync"),
         (loop, "write_csv"),
-        (Specialisation, "_lower"),
+        (LoweredCode, "_lower"),
     ],
     ids=["batch", "loss", "average", "evaluation", "checkpoint", "file", "log", "compilation"],
 )
@@ -50,7 +50,7 @@ def test_ctrl_c_at_any_moment_loses_nothing(
     owner: Any, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     recipe = dataclasses.replace(RECIPE, epochs=1)
-    options = {"backend": "eager"} if owner is Specialisation else {}  # compiling takes seconds, and is one moment
+    options = {"backend": "eager"} if owner is LoweredCode else {}  # compiling takes seconds, and is one moment
     straight = trainer(recipe, **options)
     straight.fit()
     stopped = trainer(recipe, tmp_path, **options)

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from tzwc._torch.dispatch import TorchDispatchMode
 
 __all__ = ["RepeatedCalls", "repeated_calls"]
 
